@@ -1,0 +1,3 @@
+"""Blackstart: failover drills with a verdict."""
+
+__version__ = "0.1.0"
