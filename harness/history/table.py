@@ -1,0 +1,153 @@
+"""All ops of a run as columns. Measures work on the numpy columns; checks may ask for rows of a small slice.
+
+Missing instants are `MISSING`, a value no instant has (int64's minimum), so that ns never pass through a float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import StoreError
+from harness.history.op import Op
+from harness.history.schema import COLUMNS, arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["MISSING", "OpTable"]
+
+MISSING = int(np.iinfo(np.int64).min)
+_INTS = {"int16", "int32", "int64"}
+_KINDS = {name: kind for name, kind, _ in COLUMNS}
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class OpTable:
+    """An immutable table of ops over Arrow columns, sorted by `intended_ns` then `op`. Empty tables are legal everywhere."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.sort_by([("intended_ns", "ascending"), ("op", "ascending")])
+
+    @classmethod
+    def of(cls, ops: Iterable[Op]) -> OpTable:
+        """A table of literal ops, as tests and imports write them."""
+        import pyarrow as pa
+
+        rows = [{field.name: getattr(op, field.name) for field in dataclass_fields(Op)} for op in ops]
+        schema = arrow_schema()
+        columns = {name: pa.array([row[name] for row in rows], type=_plain(schema, name)) for name, _, _ in COLUMNS}
+        return cls(pa.table(columns).cast(schema))
+
+    @classmethod
+    def read(cls, folder: Path) -> OpTable:
+        """Every `*.parquet` in the folder, or an empty table. Raises StoreError for a damaged or foreign file, naming it."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = arrow_schema()
+        parts = []
+        for file in sorted(folder.glob("*.parquet")):
+            try:
+                part = pq.read_table(file)
+                parts.append(part.select(schema.names).unify_dictionaries().cast(schema))
+            except (pa.ArrowException, OSError, KeyError) as exc:
+                raise StoreError(f"{file}: not a readable history: {exc}") from exc
+        table = pa.concat_tables(parts).unify_dictionaries() if parts else schema.empty_table()
+        return cls(table.combine_chunks())
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @property
+    def arrow(self) -> pa.Table:
+        """The Arrow table itself."""
+        return self._table
+
+    def ints(self, name: str) -> Ints:
+        """An integer column; `MISSING` where null."""
+        column = self._cache.get(name)
+        if column is None:
+            import pyarrow.compute as pc
+
+            if _KINDS[name] not in _INTS:
+                raise KeyError(f"{name} is not an integer column")
+            wide = self._table[name].cast("int64")
+            column = self._cache[name] = np.asarray(pc.fill_null(wide, MISSING).to_numpy(), dtype=np.int64)
+        return column
+
+    def flags(self, name: str) -> Bools:
+        """A boolean column; False where null."""
+        import pyarrow.compute as pc
+
+        return np.asarray(pc.fill_null(self._table[name], False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+    def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """A text column as (codes, names): `names[codes[i]]` is row i's text; code -1 where null."""
+        column = self._table[name].combine_chunks()
+        if _KINDS[name] != "dict":
+            column = column.dictionary_encode()
+        if hasattr(column, "num_chunks"):
+            column = column.unify_dictionaries().chunk(0) if column.num_chunks else _empty_dictionary()
+        codes = np.asarray(column.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int32)
+        return codes, tuple(column.dictionary.to_pylist())
+
+    def is_(self, name: str, text: str | None) -> Bools:
+        """Which rows have this text in a text column (None: which have none)."""
+        codes, names = self.codes(name)
+        if text is None:
+            return codes < 0
+        return np.asarray(codes == (names.index(text) if text in names else -2), dtype=np.bool_)
+
+    def texts(self, name: str) -> list[str | None]:
+        """A text column as Python strings. For small slices: a million of them cost a second."""
+        return list(self._table[name].to_pylist())
+
+    def where(self, mask: Bools) -> OpTable:
+        """The rows that the mask picks, in order."""
+        import pyarrow as pa
+
+        return OpTable(self._table.filter(pa.array(mask)))
+
+    def slice_(self, where: Mapping[str, str]) -> Bools:
+        """Which rows match every `column=text` of a slice; all rows for an empty one. Raises KeyError for a foreign column."""
+        mask = np.ones(len(self), dtype=np.bool_)
+        for name, text in where.items():
+            if _KINDS.get(name) not in {"dict", "string"}:
+                raise KeyError(f"no text column {name!r}")
+            mask &= self.is_(name, text)
+        return mask
+
+    def ops(self) -> Iterator[Op]:
+        """Every row as an `Op`. For small slices."""
+        for row in self._table.to_pylist():
+            yield Op(**row)
+
+    def rows(self, indices: Sequence[int]) -> tuple[Op, ...]:
+        """Chosen rows as `Op`s."""
+        return tuple(Op(**row) for row in self._table.take(list(indices)).to_pylist())
+
+    @cached_property
+    def _cache(self) -> dict[str, Ints]:
+        return {}
+
+
+def _plain(schema: Any, name: str) -> Any:
+    import pyarrow as pa
+
+    kind = schema.field(name).type
+    return pa.string() if pa.types.is_dictionary(kind) else kind
+
+
+def _empty_dictionary() -> Any:
+    import pyarrow as pa
+
+    return pa.array([], type=pa.dictionary(pa.int32(), pa.string()))

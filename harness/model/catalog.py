@@ -1,0 +1,151 @@
+"""Kinds: the named things that documents may use, and the catalog that finds them. `registry.py` builds the one catalog."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
+
+from harness.errors import HarnessBug
+from harness.model.fields import Params
+
+__all__ = [
+    "Catalog",
+    "CheckKind",
+    "FaultKind",
+    "HostKind",
+    "Kind",
+    "ProbeKind",
+    "Role",
+    "UnknownKindError",
+    "load_dotted",
+]
+
+Role = Literal["fault", "host", "probe", "check"]
+TargetKind = Literal["instance", "link"]
+K = TypeVar("K", bound="Kind")
+
+
+def load_dotted(path: str) -> Any:
+    """The object at "package.module:name". Raises HarnessBug when it is not there."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as exc:
+        raise HarnessBug(f"cannot load {path!r}: {exc}") from exc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A named, documented thing with parameters. `code` is the dotted path of what carries it out ("pkg.mod:Class")."""
+
+    name: str
+    doc: str
+    params: type[Params]
+    code: str
+    example: str = ""
+
+    def load(self) -> Any:
+        """The code behind the kind, imported now. Raises HarnessBug when it cannot be."""
+        return load_dotted(self.code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultKind(Kind):
+    """A fault. `code(params)` gives an `Injector`.
+
+    `targets`: what it may be applied to; `hosts`: host kinds on which it works (for instance targets). `instant` faults
+    take no `for`. `what`, `clients_see` and `on_revert` are sentences for plan, docs and report, with `{target}` in them:
+    what is done; what new and open connections see meanwhile; what revert does and what happens to open ones then.
+    """
+
+    targets: frozenset[TargetKind]
+    hosts: frozenset[str] = frozenset()
+    instant: bool = False
+    two_sided: bool = False
+    needs_start: bool = False
+    what: str
+    clients_see: str
+    on_revert: str
+    witness: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKind(Kind):
+    """A way to host instances. `code(instance, wiring, settings)` gives a `Host`; see `ports.HostFactory`.
+
+    `started_by_run`: the run starts and stops such instances; else they are attached to. `can_start(params)` says whether
+    a dead one can be brought back.
+    """
+
+    started_by_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeKind(Kind):
+    """A probe. `code(params, wiring)` gives a `Probe`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckKind(Kind):
+    """A data check. `code` is a pure function `(history, check_spec, plan) -> CheckResult`; `models` it applies to (empty: all).
+
+    `counts` are the names that predicates may use: `exactly-once.duplicates`.
+    """
+
+    models: frozenset[str] = frozenset()
+    counts: tuple[str, ...] = ()
+
+
+class UnknownKindError(KeyError):
+    """A name that no kind has. `known` lists the names there are, `close` the likely meant ones."""
+
+    def __init__(self, role: Role, name: str, known: tuple[str, ...]) -> None:
+        self.role, self.name, self.known = role, name, known
+        self.close = tuple(get_close_matches(name, known, n=2))
+        super().__init__(f"unknown {role} {name!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Every kind by role and name. `paths` maps role -> name -> dotted path of the Kind value; nothing is imported early."""
+
+    paths: Mapping[Role, Mapping[str, str]]
+    _loaded: dict[tuple[str, str], Kind] = field(default_factory=dict, repr=False, compare=False)
+
+    def names(self, role: Role) -> tuple[str, ...]:
+        """The names of one role, sorted."""
+        return tuple(sorted(self.paths.get(role, {})))
+
+    def kind(self, role: Role, name: str) -> Kind:
+        """The kind of that name. Raises UnknownKindError when there is none."""
+        if (role, name) not in self._loaded:
+            path = self.paths.get(role, {}).get(name)
+            if path is None:
+                raise UnknownKindError(role, name, self.names(role))
+            self._loaded[role, name] = load_dotted(path)
+        return self._loaded[role, name]
+
+    def fault(self, name: str) -> FaultKind:
+        """The fault of that name."""
+        return _typed(self.kind("fault", name), FaultKind)
+
+    def host(self, name: str) -> HostKind:
+        """The host kind of that name."""
+        return _typed(self.kind("host", name), HostKind)
+
+    def probe(self, name: str) -> ProbeKind:
+        """The probe kind of that name."""
+        return _typed(self.kind("probe", name), ProbeKind)
+
+    def check(self, name: str) -> CheckKind:
+        """The check of that name."""
+        return _typed(self.kind("check", name), CheckKind)
+
+
+def _typed(kind: Kind, wanted: type[K]) -> K:
+    if not isinstance(kind, wanted):
+        raise HarnessBug(f"{kind.name!r} is registered as the wrong sort of kind: {type(kind).__name__}")
+    return kind

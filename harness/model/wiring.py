@@ -1,0 +1,62 @@
+"""Where everything is once ports are allocated, and the last step of interpolation: `${addr:gateway-eu.http}` -> text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from harness.errors import HarnessBug
+
+__all__ = ["RUNTIME_NAMES", "Wiring", "placeholders"]
+
+RUNTIME_NAMES = ("port", "addr", "link", "dir", "run")
+"""Interpolations that only a run can resolve; `spec` leaves them in the text and checks their arguments."""
+
+_PLACEHOLDER = re.compile(r"\$(?:(\$)|\{([a-z]+)(?::([^}]*))?\})")
+
+
+def placeholders(text: str) -> tuple[tuple[str, str | None], ...]:
+    """The (name, argument) pairs of every `${name:argument}` in the text, in order; `$$` is none."""
+    return tuple((match[2], match[3]) for match in _PLACEHOLDER.finditer(text) if match[1] is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Addresses of one run. `ports` is instance -> port name -> number; `links` is link -> "host:port" where it listens."""
+
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    dirs: Mapping[str, str] = field(default_factory=dict)
+    run_dir: str = ""
+
+    def address(self, instance: str, port: str) -> str:
+        """ "host:port" of a named port. Raises HarnessBug for a name that validation should have refused."""
+        try:
+            return f"{self.addresses[instance]}:{self.ports[instance][port]}"
+        except KeyError as exc:
+            raise HarnessBug(f"no address for {instance}.{port}") from exc
+
+    def text(self, template: str, *, instance: str | None = None) -> str:
+        """The template with every placeholder resolved, seen from `instance` (for `${port:}` and `${dir}`)."""
+
+        def resolve(match: re.Match[str]) -> str:
+            if match[1]:
+                return "$"
+            return self._lookup(match[2], match[3], instance)
+
+        return _PLACEHOLDER.sub(resolve, template)
+
+    def _lookup(self, name: str, argument: str | None, instance: str | None) -> str:
+        resolvers: Mapping[str, Callable[[str], str]] = {
+            "port": lambda port: str(self.ports[str(instance)][port]),
+            "addr": lambda dotted: self.address(*dotted.rsplit(".", 1)) if "." in dotted else self.addresses[dotted],
+            "link": lambda link: self.links[link],
+            "dir": lambda owner: self.dirs[owner or str(instance)],
+            "run": lambda what: self.run_dir if what == "dir" else "",
+        }
+        try:
+            return resolvers[name](argument or "")
+        except KeyError as exc:
+            raise HarnessBug(f"cannot resolve ${{{name}:{argument}}} for instance {instance!r}") from exc
