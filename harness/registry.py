@@ -1,0 +1,61 @@
+"""The only file that lists kinds. One line a kind; nothing is imported before it is asked for. Reads entry points too."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from harness.model.catalog import Catalog, Role
+
+__all__ = ["BUILT_IN", "ENTRY_POINT_GROUPS", "catalog"]
+
+BUILT_IN: dict[Role, dict[str, str]] = {
+    "fault": {
+        "kill": "harness.faults.kill:KIND",
+        "stop": "harness.faults.stop:KIND",
+        "pause": "harness.faults.pause:KIND",
+        "restart": "harness.faults.restart:KIND",
+        "partition": "harness.faults.partition:KIND",
+        "refuse": "harness.faults.refuse:KIND",
+        "latency": "harness.faults.latency:KIND",
+        "bandwidth": "harness.faults.bandwidth:KIND",
+        "reset": "harness.faults.reset:KIND",
+    },
+    "host": {
+        "process": "harness.stacks.process:KIND",
+        "python": "harness.stacks.python:KIND",
+        "pid": "harness.stacks.pid:KIND",
+        "external": "harness.stacks.external:KIND",
+    },
+    "probe": {
+        "http": "harness.probe.http:KIND",
+        "tcp": "harness.probe.tcp:KIND",
+        "exec": "harness.probe.exec:KIND",
+    },
+    "check": {
+        "durable": "harness.check.durable:KIND",
+        "exactly-once": "harness.check.exactly_once:KIND",
+        "session-order": "harness.check.session_order:KIND",
+        "resume": "harness.check.resume:KIND",
+        "converged": "harness.check.converged:KIND",
+        "phantom": "harness.check.phantom:KIND",
+    },
+}
+
+ENTRY_POINT_GROUPS: dict[Role, str] = {
+    "fault": "blackstart.faults",
+    "host": "blackstart.hosts",
+    "probe": "blackstart.probes",
+    "check": "blackstart.checks",
+}
+"""Entry points name a Kind value: `my-fault = "my_package.my_fault:KIND"`. A built-in name cannot be taken over."""
+
+
+@cache
+def catalog() -> Catalog:
+    """The one catalog: built-in kinds and installed ones."""
+    paths: dict[Role, dict[str, str]] = {}
+    for role, built_in in BUILT_IN.items():
+        installed = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUPS[role])}
+        paths[role] = installed | built_in
+    return Catalog(paths=paths)
