@@ -1,0 +1,184 @@
+"""The life of one planned fault: prepare, journal, apply, witness, and in the end witness again, revert, verify.
+
+Each target lives on its own, in parallel. The intent is on disk before `apply`; whatever `apply` did or half did, `revert`
+follows. A fault on three targets of which one cannot be applied is reverted on all three, and the run proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import HarnessError, InjectError, RevertError
+from harness.history.events import FaultEvent, FaultStage
+from harness.model.catalog import Catalog, FaultKind
+from harness.model.plan import PlannedFault, Target
+from harness.model.ports import Injector
+from harness.run.journal import Intent, Journal, Reverted
+from harness.run.recorder import Recorder
+from harness.run.undo import finish
+from harness.run.world import RunWorld
+
+__all__ = ["FaultLife", "Unreverted"]
+
+APPLY_LIMIT_S = 30.0
+WITNESS_LIMIT_S = 10.0
+REVERT_LIMIT_NS = 15_000_000_000
+DEADLINE_SLACK_NS = 20_000_000_000
+"""How long past its planned end a fault may stand before the reaper reverts it over the conductor's head."""
+
+
+@dataclass(slots=True)
+class _Standing:
+    """One target of a fault that was (or may have been) applied."""
+
+    intent: Intent
+    target: Target
+    injector: Injector
+    state: Any
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreverted:
+    """A fault that could not be put back, why, and what a person would type."""
+
+    id: str
+    what: str
+    commands: tuple[str, ...]
+
+
+class FaultLife:
+    """Injects and reverts one planned fault. `inject` and `revert` are each called once; `revert` may come first."""
+
+    def __init__(
+        self, fault: PlannedFault, world: RunWorld, catalog: Catalog, journal: Journal, recorder: Recorder
+    ) -> None:
+        self.fault = fault
+        self.kind: FaultKind = catalog.fault(fault.kind)
+        self._world = world
+        self._journal = journal
+        self._recorder = recorder
+        self._standing: list[_Standing] = []
+        self._settled = asyncio.Lock()
+
+    @property
+    def stands(self) -> bool:
+        """Whether something was applied that has not been reverted."""
+        return any(not standing.done for standing in self._standing)
+
+    async def inject(self, resolve_role: Callable[[Target], Any], until_ns: int) -> None:
+        """Apply to every target and witness. Raises InjectError when any target could not be prepared or applied."""
+        async with self._settled:
+            targets = [await resolve_role(target) if target.kind == "role" else target for target in self.fault.targets]
+            prepared = await self._each(targets, self._prepare)
+            deadline_ns = until_ns + DEADLINE_SLACK_NS
+            for target, injector, state in prepared:
+                intent = Intent(
+                    id=f"{self.fault.id}@{target.name}",
+                    fault=self.fault.id,
+                    kind=self.fault.kind,
+                    params=self.fault.params,
+                    target=target,
+                    state=state.model_dump(mode="json"),
+                    deadline_ns=deadline_ns,
+                )
+                self._journal.append(intent)
+                self._standing.append(_Standing(intent, target, injector, state))
+            await self._each(list(self._standing), self._apply)
+            if self.kind.instant:
+                for standing in self._standing:
+                    self._close(standing, "an instant fault: its return is part of it")
+
+    async def _each(self, items: list[Any], act: Callable[[Any], Any]) -> list[Any]:
+        """Act on all in parallel, to the end; then raise InjectError with every failure."""
+        results = await asyncio.gather(*(act(item) for item in items), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, HarnessError):
+                raise failure
+        if failures:
+            raise InjectError(f"fault {self.fault.id!r}: " + "; ".join(str(failure) for failure in failures))
+        return results
+
+    async def _prepare(self, target: Target) -> tuple[Target, Injector, Any]:
+        injector: Injector = self.kind.load()(self.kind.params.model_validate(self.fault.params))
+        try:
+            async with asyncio.timeout(WITNESS_LIMIT_S):
+                state = await injector.prepare(target, self._world)
+        except (HarnessError, TimeoutError) as exc:
+            self._emit(target, "failed", f"prepare: {exc or 'took too long'}")
+            raise InjectError(f"{target.name}: {exc or 'prepare took too long'}") from exc
+        self._emit(target, "prepared")
+        return target, injector, state
+
+    async def _apply(self, standing: _Standing) -> None:
+        self._emit(standing.target, "applying")
+        try:
+            async with asyncio.timeout(APPLY_LIMIT_S):
+                await standing.injector.apply(standing.state, self._world)
+        except (HarnessError, TimeoutError) as exc:
+            self._emit(standing.target, "failed", f"apply: {exc or 'took too long'}")
+            raise InjectError(f"{standing.target.name}: {exc or 'apply took too long'}") from exc
+        self._emit(standing.target, "applied")
+        present, what = await self._look(standing)
+        self._emit(standing.target, "witnessed" if present else "not-witnessed", what)
+
+    async def _look(self, standing: _Standing) -> tuple[bool, str]:
+        try:
+            async with asyncio.timeout(WITNESS_LIMIT_S):
+                evidence = await standing.injector.witness(standing.state, self._world)
+        except (HarnessError, TimeoutError) as exc:
+            return False, f"witness failed: {exc or 'took too long'}"
+        return evidence.present, evidence.what
+
+    async def revert(self) -> tuple[Unreverted, ...]:
+        """Put back every target that may be broken; what could not be. A cancel meanwhile is raised after the reverts."""
+        async with self._settled:
+            open_ = [standing for standing in self._standing if not standing.done]
+            results = await asyncio.gather(*(self._revert(standing) for standing in open_), return_exceptions=True)
+        unreverted = []
+        for standing, result in zip(open_, results, strict=True):
+            if isinstance(result, RevertError):
+                unreverted.append(Unreverted(id=standing.intent.id, what=str(result), commands=result.commands))
+            elif isinstance(result, BaseException):
+                raise result
+        return tuple(unreverted)
+
+    async def _revert(self, standing: _Standing) -> None:
+        present, what = await self._look(standing)
+        self._emit(standing.target, "still-there" if present else "gone-early", what)
+        self._emit(standing.target, "reverting")
+        try:
+            await finish(lambda: self._put_back(standing), REVERT_LIMIT_NS, standing.intent.id)
+        except RevertError as exc:
+            self._emit(standing.target, "unverified", str(exc))
+            self._journal.append(Reverted(id=standing.intent.id, verified=False, by="conductor", what=str(exc)))
+            raise
+
+    async def _put_back(self, standing: _Standing) -> None:
+        await standing.injector.revert(standing.state, self._world)
+        self._emit(standing.target, "reverted")
+        evidence = await standing.injector.verify(standing.state, self._world)
+        if evidence.present:
+            raise RevertError(evidence.what)
+        self._emit(standing.target, "verified", evidence.what)
+        self._close(standing, evidence.what)
+
+    def _close(self, standing: _Standing, what: str) -> None:
+        self._journal.append(Reverted(id=standing.intent.id, verified=True, by="conductor", what=what))
+        standing.done = True
+
+    def _emit(self, target: Target, stage: FaultStage, what: str = "") -> None:
+        self._recorder.emit(
+            FaultEvent(
+                at_ns=self._world.clock.now_ns(),
+                id=self.fault.id,
+                kind=self.fault.kind,
+                target=target.name,
+                stage=stage,
+                what=what,
+            )
+        )

@@ -1,0 +1,98 @@
+"""The conductor's end of the reaper: starts it, keeps it assured, notices its death, dismisses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from harness.errors import UnsafeError
+from harness.run.journal import Journal, Spawned
+from harness.run.process import start_ticks
+from harness.run.reaper import READY
+
+__all__ = ["Guard"]
+
+_ARM_LIMIT_S = 20.0
+_BEAT_S = 1.0
+
+
+class Guard:
+    """A running reaper. Nothing may be broken before `arm` returned."""
+
+    def __init__(self, process: asyncio.subprocess.Process, write_fd: int) -> None:
+        self._process = process
+        self._write_fd = write_fd
+
+    @classmethod
+    async def arm(cls, journal: Journal) -> Guard:
+        """A reaper that guards this journal, armed. Raises UnsafeError when it does not come up: then nothing may run."""
+        read_fd, write_fd = os.pipe()  # neither is inheritable; the child gets the read end as its stdin alone
+        log = (journal.path.parent / "logs" / "reaper.log").open("ab")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "harness.run.reaper",
+                str(journal.path),
+                stdin=read_fd,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+        finally:
+            os.close(read_fd)
+            log.close()
+        guard = cls(process, write_fd)
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(_ARM_LIMIT_S):
+                armed = await process.stdout.readline()
+        except TimeoutError:
+            armed = b""
+        if armed != READY:
+            guard.release()
+            raise UnsafeError(
+                "the reaper did not come up", remedy=f"see {Path(journal.path.parent, 'logs', 'reaper.log')}"
+            )
+        journal.append(Spawned(what="reaper", pid=process.pid, ticks=start_ticks(process.pid), order=99))
+        return guard
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def beat(self) -> str:
+        """Assure the reaper every second; returns how it ended when it does before we do."""
+        while self._process.returncode is None:
+            with contextlib.suppress(BrokenPipeError, BlockingIOError):
+                os.write(self._write_fd, b".")
+            try:
+                async with asyncio.timeout(_BEAT_S):
+                    await self._process.wait()
+            except TimeoutError:
+                continue
+        return f"exit code {self._process.returncode}"
+
+    async def dismiss(self) -> int | None:
+        """Tell it that all is done and wait for it to leave; its exit code (None when it had to be killed)."""
+        with contextlib.suppress(OSError):
+            os.write(self._write_fd, b"q")
+        try:
+            async with asyncio.timeout(5):
+                return await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            return None
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Close our end: a reaper that still lives takes this for our death, and acts."""
+        if self._write_fd >= 0:
+            os.close(self._write_fd)
+            self._write_fd = -1

@@ -1,0 +1,161 @@
+"""The undo journal: what a run means to break, on disk before it is broken, and how to put it back without the run.
+
+Append-only JSON lines, each fsynced before the call returns. A torn last line is tolerated: its intent was never carried
+out. Conductor, reaper and `recover` all append; later lines win.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from harness.errors import StoreError
+from harness.model.fields import JsonObject
+from harness.model.plan import Target
+from harness.model.wiring import Wiring
+
+__all__ = ["Closed", "Intent", "Journal", "JournalView", "Opened", "Reverted", "Spawned"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """First line: whose journal it is, and what the world looks like to whoever must finish it.
+
+    `hosts` maps instance -> {"kind": ..., "recipe": ...}; `links` is the fault proxy's recipe.
+    """
+
+    t: Literal["opened"] = "opened"
+    run_id: str
+    pid: int
+    ticks: int | None
+    origin_ns: int
+    stack: str
+    wiring: Wiring
+    hosts: dict[str, JsonObject] = field(default_factory=dict)
+    links: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """A process of ours that must not outlive the run. `order`: lower ends first (load, then the stack, then its proxy)."""
+
+    t: Literal["spawned"] = "spawned"
+    what: str
+    pid: int
+    ticks: int | None
+    order: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A fault about to be applied to one target. `deadline_ns`: past it the reaper reverts even under a living conductor."""
+
+    t: Literal["intent"] = "intent"
+    id: str
+    fault: str
+    kind: str
+    params: JsonObject
+    target: Target
+    state: JsonObject
+    deadline_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverted:
+    """The end of an intent. Only `verified` ends it for good."""
+
+    t: Literal["reverted"] = "reverted"
+    id: str
+    verified: bool
+    by: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """Last line: nothing of this run is left, as far as `by` can tell."""
+
+    t: Literal["closed"] = "closed"
+    by: str
+
+
+Record = Annotated[Opened | Spawned | Intent | Reverted | Closed, Field(discriminator="t")]
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(Record)
+
+
+class Journal:
+    """Appends to a journal file. Every `append` is on disk when it returns. Raises StoreError when that fails."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            raise StoreError(f"{path}: cannot open the undo journal: {exc.strerror}") from exc
+
+    def append(self, record: Opened | Spawned | Intent | Reverted | Closed) -> None:
+        line: bytes = _adapter().dump_json(record) + b"\n"
+        try:
+            if os.write(self._fd, line) != len(line):
+                raise OSError("short write")
+            os.fsync(self._fd)
+        except OSError as exc:
+            raise StoreError(f"{self.path}: cannot write the undo journal: {exc}") from exc
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalView:
+    """A journal as read back. `opened` is None for one that holds nothing yet."""
+
+    opened: Opened | None
+    intents: tuple[Intent, ...]
+    reverted: tuple[Reverted, ...]
+    spawned: tuple[Spawned, ...]
+    closed: bool
+
+    @classmethod
+    def read(cls, path: Path) -> JournalView:
+        """The journal so far. Raises StoreError when it cannot be read or a line other than the last is damaged."""
+        records = tuple(_parse(path))
+        return cls(
+            opened=next((record for record in records if isinstance(record, Opened)), None),
+            intents=tuple(record for record in records if isinstance(record, Intent)),
+            reverted=tuple(record for record in records if isinstance(record, Reverted)),
+            spawned=tuple(record for record in records if isinstance(record, Spawned)),
+            closed=any(isinstance(record, Closed) for record in records),
+        )
+
+    @property
+    def unresolved(self) -> tuple[Intent, ...]:
+        """Intents whose revert was never verified, newest first (the order in which to undo them)."""
+        done = {record.id for record in self.reverted if record.verified}
+        return tuple(intent for intent in reversed(self.intents) if intent.id not in done)
+
+
+def _parse(path: Path) -> Iterator[Any]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as exc:
+        raise StoreError(f"{path}: cannot read the undo journal: {exc.strerror}") from exc
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield _adapter().validate_json(line)
+        except ValidationError as exc:
+            if number == len(lines):
+                return
+            raise StoreError(f"{path}:{number}: damaged undo journal line") from exc

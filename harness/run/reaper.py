@@ -1,0 +1,108 @@
+"""The last line of defence: a process of its own that finishes the run when the conductor cannot.
+
+Started as `python -m harness.run.reaper JOURNAL`, stdin the read end of a pipe whose write end only the conductor holds.
+The conductor writes a byte every second. End of file: it is dead, act at once. Silence for 10 s: it is stopped or hung,
+act. A fault past its deadline: revert that fault. The byte `q`: all is well and done, leave. INT, TERM and HUP are ignored:
+whoever kills a whole terminal session must not take the cure along with the patient.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.history.events import AbortEvent, encode
+from harness.model.catalog import Catalog
+from harness.registry import BUILT_IN, catalog
+from harness.run.aftermath import resolve, revert_intents
+from harness.run.journal import Journal, JournalView
+from harness.run.world import revive_world
+
+__all__ = ["READY", "SILENCE_NS", "append_event", "main"]
+
+SILENCE_NS = 10_000_000_000
+READY = b"armed\n"
+_POLL_S = 0.1
+
+
+async def _watch(journal: Path, kinds: Catalog) -> str | None:
+    """Why to act, or None when the conductor said that all is done."""
+    os.set_blocking(0, False)
+    heard_ns = time.monotonic_ns()
+    while True:
+        try:
+            heard = os.read(0, 4096)
+        except BlockingIOError:
+            heard = None
+        if heard == b"":
+            return "the conductor died"
+        if heard:
+            heard_ns = time.monotonic_ns()
+            if b"q" in heard:
+                return None
+        if time.monotonic_ns() - heard_ns > SILENCE_NS:
+            return "the conductor was silent for 10 s"
+        await _revert_overdue(journal, kinds)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _revert_overdue(path: Path, kinds: Catalog) -> None:
+    view = JournalView.read(path)
+    if view.opened is None:
+        return
+    now_ns = time.monotonic_ns() - view.opened.origin_ns
+    overdue = tuple(intent for intent in view.unresolved if now_ns > intent.deadline_ns)
+    if overdue:
+        own = Journal(path)
+        try:
+            await revert_intents(overdue, revive_world(view.opened, kinds), kinds, own, "reaper (deadline passed)")
+        finally:
+            own.close()
+
+
+async def _run(journal: Path) -> int:
+    kinds = catalog()
+    for name in BUILT_IN["fault"]:
+        kinds.fault(name).load()  # imported now: a revert must not wait for imports
+    os.write(1, READY)
+    why = await _watch(journal, kinds)
+    if why is None:
+        return 0
+    outcome = await resolve(journal, kinds, by="reaper")
+    text = f"{why}; the reaper reverted {len(outcome.reverted)} fault(s)"
+    if outcome.unresolved:
+        text += f", could not revert {', '.join(name for name, _, _ in outcome.unresolved)}"
+    view = JournalView.read(journal)
+    at_ns = time.monotonic_ns() - view.opened.origin_ns if view.opened else 0
+    append_event(journal.parent / "events.jsonl", AbortEvent(at_ns=at_ns, by="reaper", reason=text))
+    return 0 if outcome.clean else 7
+
+
+def append_event(path: Path, event: AbortEvent) -> None:
+    """Add an event to a dead run's record; the torn line it may have died in was never recorded, and goes."""
+    with path.open("r+b") as events:
+        recorded = events.read()
+        events.truncate(recorded.rfind(b"\n") + 1)
+        events.seek(0, os.SEEK_END)
+        events.write(encode(event).encode())
+
+
+def main() -> None:
+    """Guard one run's journal until told to leave."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        code = asyncio.run(_run(Path(sys.argv[1])))
+    except HarnessError as exc:
+        sys.stderr.write(f"reaper: {exc}\n")
+        code = 7
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

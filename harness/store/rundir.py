@@ -1,0 +1,137 @@
+"""A run's directory: made once, never over another, every file where DESIGN says it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from harness.errors import SpecError, StoreError
+
+__all__ = ["RunDir", "find_run"]
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The paths of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, reports: Path, name: str, started: datetime) -> RunDir:
+        """A new, empty run directory `<UTC>-<name>-<id>` under `reports`. Raises StoreError when it cannot be made."""
+        stamp = started.strftime("%Y%m%dT%H%M%SZ")
+        try:
+            reports.mkdir(parents=True, exist_ok=True)
+            for _ in range(100):
+                path = reports / f"{stamp}-{name}-{secrets.token_hex(2)}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                for folder in ("ops", "logs", "inputs"):
+                    (path / folder).mkdir()
+                return cls(path)
+        except OSError as exc:
+            raise StoreError(f"{reports}: cannot make a run directory: {exc.strerror}") from exc
+        raise StoreError(f"{reports}: no free run directory name for {name!r}")
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def ops(self) -> Path:
+        return self.path / "ops"
+
+    @property
+    def undo(self) -> Path:
+        return self.path / "undo.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def inputs(self) -> Path:
+        return self.path / "inputs"
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a derived file whole, or not at all. Raises StoreError."""
+        target = self.path / name
+        draft = target.with_name(f".{target.name}.draft")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, target)
+        except OSError as exc:
+            raise StoreError(f"{target}: cannot write: {exc.strerror}") from exc
+        return target
+
+    def seal(self) -> str:
+        """Write `manifest.json`, SHA-256 of every recorded and derived file; returns the manifest's own SHA-256."""
+        hashes = {name: _sha256(self.path / name) for name in self._files()}
+        text = json.dumps({"version": 1, "run": self.run_id, "files": hashes}, indent=1, sort_keys=True) + "\n"
+        self.write(MANIFEST, text)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def verify(self) -> tuple[str, ...]:
+        """What does not fit the manifest: "changed: x", "missing: x", "added: x". Empty when all is as sealed.
+
+        Raises StoreError when there is no readable manifest.
+        """
+        try:
+            sealed: dict[str, str] = json.loads((self.path / MANIFEST).read_text())["files"]
+        except (OSError, ValueError, KeyError) as exc:
+            raise StoreError(f"{self.path / MANIFEST}: no readable manifest: {exc}") from exc
+        present = set(self._files())
+        problems = [f"missing: {name}" for name in sorted(set(sealed) - present)]
+        problems += [f"added: {name}" for name in sorted(present - set(sealed))]
+        problems += [
+            f"changed: {name}" for name in sorted(present & set(sealed)) if _sha256(self.path / name) != sealed[name]
+        ]
+        return tuple(problems)
+
+    def _files(self) -> list[str]:
+        found = (file for file in self.path.rglob("*") if file.is_file())
+        return sorted(str(file.relative_to(self.path)) for file in found if file.name != MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_run(text: str, reports: Path) -> RunDir:
+    """The run that a person named: a path, a run id, its unique beginning or end, or "last". Raises SpecError."""
+    if Path(text, "events.jsonl").is_file() or Path(text, "plan.json").is_file():
+        return RunDir(Path(text).resolve())
+    runs = sorted(path for path in reports.glob("2*Z-*") if path.is_dir()) if reports.is_dir() else []
+    if text == "last" and runs:
+        return RunDir(runs[-1].resolve())
+    matching = [path for path in runs if path.name.startswith(text) or path.name.endswith(text)]
+    if len(matching) == 1:
+        return RunDir(matching[0].resolve())
+    if matching:
+        raise SpecError(
+            f"{text!r} names {len(matching)} runs in {reports}: {', '.join(path.name for path in matching[:5])}"
+        )
+    known = ", ".join(path.name for path in runs[-3:]) or "none"
+    raise SpecError(f"no run {text!r} in {reports}; newest runs: {known}")
