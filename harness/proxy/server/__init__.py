@@ -1,0 +1,62 @@
+"""The embedded fault proxy: a TCP proxy in a process of its own that speaks Toxiproxy's HTTP API, and a little more.
+
+Here: the data path, the toxics, the control API and the process around them. Not here: any client of that API; nothing
+of this package is imported by the rest of Blackstart, which only starts it with `python -m harness.proxy.server`.
+
+The plain API (methods, paths, status codes, messages, content types) is that of Toxiproxy 2.12. `GET /version` answers
+`2.12.0-blackstart`, and every proxy carries one more key, `blackstart`, with its options; both tell the two apart.
+
+Where Toxiproxy misbehaves, ours differs on purpose:
+
+1.  `timeout` > 0 closes a connection that long after the toxic met it. Toxiproxy re-arms its timer on every chunk, so
+    that steady traffic is never cut.
+2.  `reset_peer` sends RST to open connections too: they are reset `timeout` ms after the toxic was added, new ones that
+    long after their first chunk. Toxiproxy sends RST only when the toxic was there when the connection opened, and
+    sends it even at toxicity 0. Removed in time, ours lets the held bytes pass; Toxiproxy has dropped them.
+3.  `POST /reset` resets every proxy before it reports the first that would not start. Toxiproxy stops half-way.
+4.  Upstreams are dialled beside the accept loop and under a deadline. One that answers nothing holds up nobody else.
+5.  Toxicity is drawn once per connection and toxic, from the seed, the names and the connection's number, and stays
+    drawn. Toxiproxy draws again at each edit of a neighbour and discards its `-seed`. Raising the toxicity keeps the
+    connections that were already hit.
+6.  A direction that ends is closed in that direction only (half-close). Toxiproxy closes the whole connection.
+7.  A peer's RST is passed on as RST. Toxiproxy closes with FIN.
+8.  Disabling or deleting a proxy resets its connections, and a disabled proxy keeps its port reserved (bound, not
+    listening, SO_REUSEADDR), so that enabling it again cannot fail because a stranger was given the port meanwhile.
+9.  `bandwidth` with a rate below 0 stalls like rate 0, and `slicer` without an `average_size` slices nothing. Both
+    crash Toxiproxy.
+10. A PATCH of a toxic is all or nothing. Toxiproxy keeps the attributes that it read before the bad one.
+11. An edit never waits for the data path: every call is answered at once. Toxiproxy's toxic removal can hang for good.
+12. An empty `listen` means a free port on 127.0.0.1. Toxiproxy listens on all interfaces.
+13. `latency` buffers by bytes (8 MiB a direction), not by 1024 chunks; edited attributes also apply to what is waiting.
+14. No stray `"Logger":{}` in a proxy. After `bad request body: ` the words are ours, not those of Go's decoder.
+
+As in Toxiproxy: `toxics` in a create or populate body are ignored; populate leaves an unchanged proxy with its toxics
+and its enabled flag; a proxy that listens on port 0 counts as changed; names and attributes unknown to us are ignored.
+
+Beyond Toxiproxy:
+
+- Toxic `partition` {hold ms}: stops reading that direction without closing. Open connections hear nothing; end of
+  stream and resets do not pass either. While one with toxicity 1 stands, nobody is accepted: the first new connect may
+  succeed and hears nothing, later ones are not answered at all. On removal connections resume where they stood when
+  the toxic is younger than `hold` (default `--hold`), else they are reset. What the proxy had already read moves on.
+- Option `mirror_refusal` (in `"blackstart": {...}` of a create or update body): while the upstream refuses, the
+  listener is closed and the upstream is tried every 25 ms; the client that found out is reset before a byte is read.
+  Without it (the default), clients are accepted and then reset, where Toxiproxy accepts and closes.
+- Option `http`: stored; HTTP toxics do not exist yet and are refused as unknown types.
+- `GET /blackstart/links`: live counters, connections, toxics with their times on CLOCK_MONOTONIC and the connections
+  they touched. `POST /blackstart/links/NAME/reset` resets the open connections. `POST /blackstart/witness`
+  {"source_port": N} makes the next connection from that port a witness: its bytes and its connection count apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of a server run with these arguments (default `sys.argv[1:]`): 0 after SIGTERM, 2 for bad ones."""
+    from harness.proxy.server.app import main as run
+
+    return run(argv)
