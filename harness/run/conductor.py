@@ -1,0 +1,343 @@
+"""Conducts one run from plan to seal. Records everything, judges nothing: P5, record then judge.
+
+Every way out goes through heal: normal end, abort rule, Ctrl-C, a fault that could not be applied, our own exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from harness import __version__
+from harness.errors import HarnessBug, HarnessError, InjectError, UnsafeError
+from harness.history.events import AbortEvent, LoadEvent, NoteEvent, PhaseEvent, PhaseName, RunEvent
+from harness.model.catalog import Catalog
+from harness.model.plan import Plan, Target
+from harness.model.ports import Engine, LiveBatch, LoadJob
+from harness.model.predicate import Predicate
+from harness.run.abort import AbortTripped, Interrupts
+from harness.run.clock import MonotonicClock
+from harness.run.faultlife import FaultLife
+from harness.run.journal import Closed, Journal
+from harness.run.recorder import Recorder
+from harness.run.timeline import Timeline
+from harness.run.world import RunWorld
+from harness.store.rundir import RunDir
+
+__all__ = ["Conductor", "LiveView", "Parts", "Session"]
+
+SECOND_NS = 1_000_000_000
+SETTLED_FOR_NS = 3 * SECOND_NS
+FINAL_AGAIN_NS = 2 * SECOND_NS
+_TICK_S = 0.1
+E = TypeVar("E", bound=BaseException)
+
+
+class LiveView(Protocol):
+    """The run so far, as steady state, abort rules and settling see it."""
+
+    def feed(self, batch: LiveBatch) -> None: ...
+    def feed_probe(self, name: str, at_ns: int, value: float | None) -> None: ...
+    def holds(self, predicate: Predicate, now_ns: int, over_ns: int) -> bool | None:
+        """Whether it holds over the trailing `over_ns`; None without data."""
+        ...
+
+
+class Session(Protocol):
+    """The stack while the run lasts: hosts, links, probes, and the processes behind them."""
+
+    async def start(self, journal: Journal, recorder: Recorder) -> RunWorld:
+        """Bring up or attach to everything and wait until it is ready. Raises UnsafeError, nothing left running."""
+        ...
+
+    async def watch(self, live: LiveView, recorder: Recorder) -> None:
+        """Probe and follow signals until cancelled."""
+        ...
+
+    async def guarded(self) -> str:
+        """Keep the reaper assured; returns how it ended when it ends before us."""
+        ...
+
+    async def all_ready(self) -> bool:
+        """Whether every instance with a `ready` probe answers it now."""
+        ...
+
+    async def role_holder(self, role: str) -> str:
+        """Who holds a role now. Raises InjectError when nobody can be named."""
+        ...
+
+    @property
+    def entries(self) -> tuple[str, Mapping[str, str]]:
+        """The stack's entry URL, and each region's, resolved."""
+        ...
+
+    async def stop(self) -> tuple[str, ...]:
+        """End what the run started and the reaper; what could not be ended. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a conductor conducts: the stack, the load, and the view of the run so far."""
+
+    session: Session
+    engine: Engine
+    live: LiveView
+
+
+class Conductor:
+    """One run. `conduct` never raises for what the stack does: that is in the record; `interrupts` cuts it short."""
+
+    def __init__(self, plan: Plan, run_dir: RunDir, catalog: Catalog, parts: Parts) -> None:
+        self.plan = plan
+        self.run_dir = run_dir
+        self.clock = MonotonicClock()
+        self.recorder = Recorder(run_dir.events)
+        self.interrupts = Interrupts()
+        self._catalog = catalog
+        self._session = parts.session
+        self._engine = parts.engine
+        self._live = parts.live
+        self._journal = Journal(run_dir.undo)
+        self._timeline: Timeline | None = None
+        self._aborted: AbortTripped | None = None
+        self._loading = False
+
+    async def conduct(self) -> None:
+        """From `plan` to `seal`. Afterwards the run directory holds all that there is to know."""
+        self._begin()
+        try:
+            try:
+                await self._watched(self._stages)
+            finally:
+                await self._heal()
+            if self._loading:
+                await self._after()
+        except UnsafeError as exc:
+            self._note("refused", str(exc), "refused")
+        except HarnessError as exc:
+            self._abort(AbortTripped("error", f"{type(exc).__name__}: {exc}"))
+        except Exception as exc:  # our own bug: recorded, the verdict void, the stack whole
+            self._abort(AbortTripped("error", f"{type(exc).__name__}: {exc}"))
+        finally:
+            await self._close()
+
+    def _begin(self) -> None:
+        plan = self.plan
+        self.recorder.emit(
+            RunEvent(
+                at_ns=0,
+                run_id=self.run_dir.run_id,
+                name=plan.experiment.name,
+                wall_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                origin_ns=self.clock.origin_ns,
+                seed=plan.experiment.seed,
+                plan_hash=plan.hash,
+                version=__version__,
+            )
+        )
+        self._phase("plan")
+
+    async def _watched(self, body: Callable[[], Awaitable[None]]) -> None:
+        """Run `body` under every watcher; an abort is kept, a failed fault noted, anything else raised."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watchers = [group.create_task(watcher()) for watcher in (self.interrupts.tripped, self._rules)]
+                await body()
+                for watcher in watchers:
+                    watcher.cancel()
+        except* AbortTripped as tripped:
+            self._abort(_first(tripped, AbortTripped))
+        except* InjectError as failed:
+            self._note("inject", str(_first(failed, InjectError)), "unprovable")
+        except* UnsafeError as refused:
+            raise _first(refused, UnsafeError) from None
+
+    async def _stages(self) -> None:
+        self._phase("start")
+        world = await self._session.start(self._journal, self.recorder)
+        world.clock = self.clock
+        lives = [FaultLife(fault, world, self._catalog, self._journal, self.recorder) for fault in self.plan.faults]
+        self._timeline = Timeline(lives, self.plan.steps, self.clock, self.recorder, self._holder)
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(self._session.watch(self._live, self.recorder)),
+                group.create_task(self._guarded()),
+            ]
+            await self._scenario()
+            for task in background:
+                task.cancel()
+
+    async def _scenario(self) -> None:
+        experiment = self.plan.experiment
+        await self._engine.start(self._job(), self._live.feed)
+        self._loading = True
+        self._phase("warmup")
+        await self._wait(experiment.load.warmup_ns)
+        self._phase("steady")
+        await self._wait(experiment.steady_state.for_ns)
+        self._steady_or_refuse()
+        self._phase("inject")
+        t0_ns = self.clock.now_ns()
+        assert self._timeline is not None
+        await self._timeline.run(t0_ns)
+        self._phase("observe")
+        await self._wait(experiment.observe_ns)
+        self._phase("heal")
+        await self._timeline.heal()
+        self._phase("settle")
+        await self._settle()
+
+    def _job(self) -> LoadJob:
+        from pydantic import TypeAdapter
+
+        load = self.plan.experiment.load
+        entry, regions = self._session.entries
+        return LoadJob(
+            profile=load.profile,
+            options=load.options,
+            arrival=TypeAdapter(type(load.arrival)).dump_python(load.arrival, mode="json"),
+            timeout_ns=load.timeout_ns,
+            seed=self.plan.experiment.seed,
+            entry=entry,
+            regions=regions,
+            groups=load.groups,
+            users=load.users,
+            users_max=load.users_max,
+            deadline_ns=load.deadline_ns,
+            prober_every_ns=load.prober.every_ns if load.prober else None,
+            prober_timeout_ns=load.prober.timeout_ns if load.prober else None,
+            workers=load.workers,
+            origin_ns=self.clock.origin_ns,
+            start_at_ns=self.clock.now_ns() + SECOND_NS,
+            out_dir=str(self.run_dir.ops),
+        )
+
+    def _steady_or_refuse(self) -> None:
+        steady = self.plan.experiment.steady_state
+        now_ns = self.clock.now_ns()
+        failed = [str(rule) for rule in steady.require if self._live.holds(rule, now_ns, steady.for_ns) is not True]
+        self._note("steady", "steady state met" if not failed else f"steady state not met: {'; '.join(failed)}", "info")
+        if failed:
+            raise UnsafeError(
+                f"steady state not met: {'; '.join(failed)}", remedy="look at the stack before breaking it"
+            )
+
+    async def _settle(self) -> None:
+        """Return when all is ready and the rules have held long enough to see a window of calm, or time is up."""
+        begin_ns = self.clock.now_ns()
+        need_ns = max(SETTLED_FOR_NS, self.plan.window_ns + SECOND_NS)
+        good_since_ns: int | None = None
+        while (
+            now_ns := self.clock.now_ns()
+        ) < begin_ns + self.plan.experiment.settle_ns and not self.interrupts.second.is_set():
+            rules = self.plan.experiment.settled_when
+            held = all(self._live.holds(rule, now_ns, SETTLED_FOR_NS) is True for rule in rules)
+            if not held or not await self._session.all_ready():
+                good_since_ns = None
+            elif good_since_ns is None:
+                good_since_ns = now_ns
+            elif now_ns - good_since_ns >= need_ns:
+                self._note("settled", "every instance ready, every settling rule held", "info")
+                return
+            await asyncio.sleep(_TICK_S)
+        self._note("settled", "not settled within the time given", "warning")
+
+    async def _heal(self) -> None:
+        if self._timeline is not None and any(life.stands for life in self._timeline.lives):
+            self._phase("heal")
+            await self._timeline.heal()
+
+    async def _after(self) -> None:
+        """Drain and, unless a person stopped the run, final reads; a rule's abort settles first."""
+        by_person = self._aborted is not None and self._aborted.by != "rule"
+        if self._aborted is not None and not by_person:
+            self._phase("settle")
+            await self._watched(self._settle)
+        self._phase("drain")
+        await self._engine.stop_arrivals()
+        load = self.plan.experiment.load
+        await self._engine.drain(0 if self.interrupts.second.is_set() else load.deadline_ns or 4 * load.timeout_ns)
+        if by_person:
+            return
+        self._phase("final")
+        await self._watched(self._final)
+
+    async def _final(self) -> None:
+        experiment = self.plan.experiment
+        _, entries = self._session.entries
+        asked = experiment.final.regions or tuple(entries)
+        regions = {name: entries[name] for name in (*asked, *experiment.final.evidence) if name in entries}
+        await self._engine.final(regions, experiment.final.within_ns)
+        if any(check.kind == "converged" for check in experiment.checks):
+            await self._wait(FINAL_AGAIN_NS)  # equal once may be luck; equal again is convergence
+            await self._engine.final(regions, experiment.final.within_ns)
+
+    async def _close(self) -> None:
+        """Stop the load, then the stack; seal the record. Runs on every way out."""
+        report = await self._engine.close()
+        self.recorder.emit(LoadEvent(at_ns=self.clock.now_ns(), report=asdict(report)))
+        left = await self._session.stop()
+        for what in left:
+            self._note("residue", what, "dirty")
+        dirty = bool(left) or (self._timeline is not None and bool(self._timeline.unreverted))
+        if not dirty:
+            self._journal.append(Closed(by="conductor"))
+        self._journal.close()
+        self._phase("seal")
+        self.recorder.seal()
+
+    async def _holder(self, target: Target) -> Target:
+        name = await self._session.role_holder(target.name)
+        if name not in target.candidates:
+            raise InjectError(
+                f"role {target.name!r} is held by {name!r}, outside the planned candidates {', '.join(target.candidates)}"
+            )
+        instance = self.plan.experiment.stack.instances[name]
+        return replace(
+            target, kind="instance", name=name, region=instance.region, host=instance.host.kind, candidates=()
+        )
+
+    async def _rules(self) -> None:
+        """Abort rules, every 100 ms, over ops by completion, from T0 on."""
+        rules = self.plan.experiment.abort_when
+        while True:
+            await asyncio.sleep(_TICK_S)
+            if self._timeline is None or not self._loading:
+                continue
+            now_ns = self.clock.now_ns()
+            for rule in rules:
+                if self._live.holds(rule, now_ns, rule.for_ns or SECOND_NS) is True:
+                    raise AbortTripped("rule", f"abort rule held: {rule}")
+
+    async def _guarded(self) -> None:
+        ended = await self._session.guarded()
+        raise AbortTripped("reaper", f"the reaper ended ({ended}): nothing may stand unguarded")
+
+    async def _wait(self, length_ns: int) -> None:
+        """Wait, unless told to hurry."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(length_ns / 1e9):
+                await self.interrupts.second.wait()
+
+    def _phase(self, name: PhaseName) -> None:
+        self.recorder.emit(PhaseEvent(at_ns=self.clock.now_ns(), phase=name))
+
+    def _note(self, code: str, text: str, level: str) -> None:
+        self.recorder.emit(NoteEvent(at_ns=self.clock.now_ns(), code=code, text=text, level=level))  # type: ignore[arg-type]
+
+    def _abort(self, why: AbortTripped) -> None:
+        if self._aborted is None:
+            self._aborted = why
+            self.recorder.emit(AbortEvent(at_ns=self.clock.now_ns(), by=why.by, reason=why.reason))
+
+
+def _first(group: BaseExceptionGroup[E], kind: type[E]) -> E:
+    """The first exception of a kind in a possibly nested group that holds only that kind."""
+    for exc in group.exceptions:
+        return _first(exc, kind) if isinstance(exc, BaseExceptionGroup) else exc
+    raise HarnessBug("an exception group is never empty")

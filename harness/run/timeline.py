@@ -1,0 +1,135 @@
+"""Carries out the timeline: every entry at its planned instant after T0. At one instant: reverts, then steps, then faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from harness.errors import InjectError
+from harness.history.events import NoteEvent, StepEvent
+from harness.model.plan import PlannedStep, Target
+from harness.model.ports import Clock
+from harness.run.faultlife import FaultLife, Unreverted
+from harness.run.recorder import Recorder
+
+__all__ = ["Timeline", "run_step"]
+
+_REVERT, _STEP, _FAULT = range(3)
+_OUTPUT_LIMIT = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Action:
+    at_ns: int
+    rank: int
+    act: Callable[[], Awaitable[None]]
+
+
+class Timeline:
+    """The planned faults and steps of one run, from T0 on. What could not be reverted gathers in `unreverted`."""
+
+    def __init__(
+        self,
+        lives: Iterable[FaultLife],
+        steps: Iterable[PlannedStep],
+        clock: Clock,
+        recorder: Recorder,
+        resolve_role: Callable[[Target], Awaitable[Target]],
+    ) -> None:
+        self.lives = tuple(lives)
+        self._steps = tuple(steps)
+        self._clock = clock
+        self._recorder = recorder
+        self._resolve_role = resolve_role
+        self.unreverted: list[Unreverted] = []
+
+    async def run(self, t0_ns: int) -> None:
+        """Return when the last entry is applied or, with `for`, reverted.
+
+        Raises InjectError (in a group) when a fault or step fails: the rest of the timeline is then off.
+        """
+        actions = [
+            _Action(at_ns=step.at_ns, rank=_STEP, act=lambda step=step: self._step(step))  # type: ignore[misc]
+            for step in self._steps
+        ]
+        for life in self.lives:
+            fault = life.fault
+            until_ns = t0_ns + fault.at_ns + (fault.for_ns or 0)
+            actions.append(
+                _Action(at_ns=fault.at_ns, rank=_FAULT, act=lambda li=life, un=until_ns: self._inject(li, un))  # type: ignore[misc]
+            )
+            if fault.for_ns is not None:
+                end_ns = fault.at_ns + fault.for_ns
+                actions.append(_Action(at_ns=end_ns, rank=_REVERT, act=lambda li=life: self._revert(li)))  # type: ignore[misc]
+        actions.sort(key=lambda action: (action.at_ns, action.rank))
+        async with asyncio.TaskGroup() as group:
+            for (at_ns, rank), due in groupby(actions, key=lambda action: (action.at_ns, action.rank)):
+                await self._clock.sleep_until(t0_ns + at_ns)
+                begun = [group.create_task(_run(action.act)) for action in due]
+                if rank == _REVERT and any(action.at_ns == at_ns and action.rank != _REVERT for action in actions):
+                    await asyncio.wait(begun)  # what follows at this instant finds it put back
+
+    async def heal(self) -> None:
+        """Revert everything that still stands, all at once."""
+        await asyncio.gather(*(self._revert(life) for life in self.lives if life.stands))
+
+    async def _inject(self, life: FaultLife, until_ns: int) -> None:
+        await life.inject(self._resolve_role, until_ns)
+
+    async def _revert(self, life: FaultLife) -> None:
+        left = await life.revert()
+        for unreverted in left:
+            self._recorder.emit(
+                NoteEvent(
+                    at_ns=self._clock.now_ns(),
+                    code="unreverted",
+                    text=f"{unreverted.id}: {unreverted.what}",
+                    level="dirty",
+                    data={"commands": list(unreverted.commands)},
+                )
+            )
+        self.unreverted += left
+
+    async def _step(self, step: PlannedStep) -> None:
+        await run_step(step, self._clock, self._recorder)
+
+
+async def _run(act: Callable[[], Awaitable[None]]) -> None:
+    await act()
+
+
+async def run_step(step: PlannedStep, clock: Clock, recorder: Recorder) -> None:
+    """Run one scenario step to its end. Raises InjectError when it cannot start, is not done in time, or does not end with 0."""
+    recorder.emit(StepEvent(at_ns=clock.now_ns(), id=step.id, stage="started"))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *step.argv,
+            cwd=step.cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except OSError as exc:
+        recorder.emit(StepEvent(at_ns=clock.now_ns(), id=step.id, stage="failed", output=str(exc)))
+        raise InjectError(f"step {step.id!r}: cannot run {step.argv[0]!r}: {exc.strerror}") from exc
+    try:
+        async with asyncio.timeout(step.within_ns / 1e9):
+            raw, _ = await process.communicate()
+    except TimeoutError as exc:
+        recorder.emit(
+            StepEvent(
+                at_ns=clock.now_ns(), id=step.id, stage="failed", output=f"not done within {step.within_ns / 1e9:g} s"
+            )
+        )
+        raise InjectError(f"step {step.id!r}: not done within {step.within_ns / 1e9:g} s") from exc
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    output = raw.decode(errors="replace")[-_OUTPUT_LIMIT:]
+    stage = "ended" if process.returncode == 0 else "failed"
+    recorder.emit(StepEvent(at_ns=clock.now_ns(), id=step.id, stage=stage, exit_code=process.returncode, output=output))  # type: ignore[arg-type]
+    if process.returncode != 0:
+        raise InjectError(f"step {step.id!r}: ended with {process.returncode}: {output.strip()[-200:]}")
