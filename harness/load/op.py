@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.load.record import Row
     from harness.load.user import User
 
-__all__ = ["CURRENT_OP", "Attempt", "OpContext"]
+__all__ = ["CURRENT_OP", "Attempt", "OpContext", "dropped_row"]
 
 CURRENT_OP: ContextVar[OpContext | None] = ContextVar("current_op", default=None)
 """The innermost op of this task: to it the HTTP client reports what happens on the wire."""
@@ -105,6 +105,7 @@ class OpContext:
     def _finish(self, exc: BaseException | None) -> None:
         """End the op as `exc` says and hand its row to the recorder."""
         done_ns = self._user._now_ns()
+        self._user._ended_by = exc
         if self.cut or exc is None:
             self._user._end(self, self._row("info" if self.cut else "ok", done_ns), "info" if self.cut else "ok")
             return
@@ -153,6 +154,15 @@ class OpContext:
             self.cached, min(self.attempts, _MAX_INT16), self.chunks, self.bytes, result, self.phase, self.cut,
             self.later, self.wrong, broken,
         )  # fmt: skip
+
+
+def dropped_row(op: int, f: str, group: str | None, intended_ns: int, place: tuple[str, str | None]) -> Row:
+    """The row of an arrival that no user was left for; `place` is its phase and region. It was never sent."""
+    phase, region = place
+    return (
+        op, -1, "", group, None, f, None, None, None, intended_ns, None, None, None, "dropped", "no user left", None,
+        None, region, None, None, None, None, 1, 0, 0, None, phase, False, False, False, False,
+    )  # fmt: skip
 
 
 class Attempt:

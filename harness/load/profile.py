@@ -7,7 +7,7 @@ import json
 import sys
 from difflib import get_close_matches
 from hashlib import blake2b
-from inspect import isclass
+from inspect import get_annotations, isclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, get_origin, get_type_hints
@@ -51,7 +51,7 @@ def option_types(cls: type[User]) -> dict[str, Any]:
         name
         for base in reversed(cls.__mro__)
         if issubclass(base, User) and base is not User
-        for name in base.__dict__.get("__annotations__", {})
+        for name in get_annotations(base)
         if not name.startswith("_")
     ]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +22,11 @@ __all__ = ["Desk", "HttpUser", "Place", "User"]
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """What all users of one worker share. `tag` names the run (its sessions), `seed_tag` the seed (its unique values)."""
+    """What all users of one worker share. `tag` names the run (its sessions), `seed_tag` the seed (its unique values).
+
+    `first_f` is the word of the last arrival's first op, for arrivals that never got that far; `strays` counts exceptions
+    that profiles raised outside every op.
+    """
 
     recorder: Recorder
     origin_ns: int
@@ -31,6 +36,7 @@ class Desk:
     seed_tag: str
     acknowledged: Callable[[str, str | None], None]
     first_f: str = "run"
+    strays: Counter[str] = field(default_factory=Counter)
     shared: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,7 +74,8 @@ class User:
         self._random: random.Random | None = None
         self._arrival_ns: int | None = None
         self._started = False
-        self._begun = 0
+        self._begun = self._acked = 0
+        self._ended_by: BaseException | None = None  # what ended the last op: its record, wherever it goes from there
 
     # ---- what a profile writes ------------------------------------------------------------------------------------
 
@@ -133,7 +140,7 @@ class User:
     def _arrive(self, number: str, intended_ns: int) -> None:
         """Begin an arrival: its first op was due at `intended_ns`, later ones are due when the code reaches them."""
         self._number, self._uniques, self._random = number, 0, None
-        self._arrival_ns, self._begun = intended_ns, 0
+        self._arrival_ns, self._begun, self._acked, self._ended_by = intended_ns, 0, 0, None
 
     def _begin(self, op: OpContext) -> None:
         now_ns = self._now_ns()
@@ -150,7 +157,10 @@ class User:
         self._desk.recorder.ended(op.op, row)
         if outcome == "info":
             self._writers += 1
-        elif outcome == "ok" and op.session is not None and self.model is not None and op.f in MODELS[self.model][0]:
+        if outcome != "ok":
+            return
+        self._acked += 1
+        if op.session is not None and self.model is not None and op.f in MODELS[self.model][0]:
             self._desk.acknowledged(op.session, self.group)
 
     async def _close(self) -> None:

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
+from typing import TypeVar
 
 from harness.model.experiment import ArrivalSpec, Stage
 from harness.model.fields import JsonObject
@@ -22,6 +23,8 @@ __all__ = [
     "peak_rate_per_s",
     "stripe",
 ]
+
+T = TypeVar("T")
 
 GAMMA_SHAPE = 0.25
 """Shape of the `gamma` gaps. Their coefficient of variation is 1 / sqrt(shape) = 2: bursts, at the same mean rate."""
@@ -99,9 +102,9 @@ def peak_rate_per_s(spec: ArrivalSpec, over_ns: int = NS_PER_S, *, trace_s: Sequ
     return most * NS_PER_S / over_ns
 
 
-def stripe(instants: Iterator[int], worker: int, workers: int) -> Iterator[tuple[int, int]]:
-    """(number, instant) of the arrivals that are `worker`'s: those whose number modulo `workers` is its own."""
-    return ((number, at_ns) for number, at_ns in enumerate(instants) if number % workers == worker)
+def stripe(arriving: Iterator[T], worker: int, workers: int) -> Iterator[tuple[int, T]]:
+    """(number, arrival) of the arrivals that are `worker`'s: those whose number modulo `workers` is its own."""
+    return ((number, arrival) for number, arrival in enumerate(arriving) if number % workers == worker)
 
 
 def arrival_json(spec: ArrivalSpec) -> JsonObject:
