@@ -1,0 +1,46 @@
+"""bandwidth: a link carries so many bytes a second and no more."""
+
+from __future__ import annotations
+
+from harness.faults.link import LinkFaultState, ToxicFault
+from harness.model.catalog import FaultKind
+from harness.model.fields import Params, Size
+from harness.model.ports import Toxic, World
+
+__all__ = ["KIND", "Bandwidth", "BandwidthParams"]
+
+
+class BandwidthParams(Params):
+    """`rate` in bytes per second, each way; Toxiproxy counts in KB, so at least "1KB/s"."""
+
+    rate: Size
+
+
+class Bandwidth(ToxicFault):
+    """Adds `bandwidth` toxics; `apply` cut half-way leaves at most one direction narrow, which `revert` removes."""
+
+    kind = "bandwidth"
+
+    def __init__(self, params: BandwidthParams) -> None:
+        self.params = params
+
+    def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
+        attributes = {"rate": max(1, self.params.rate // 1000)}
+        return tuple(
+            Toxic(name=name, type="bandwidth", stream=stream, attributes=attributes)
+            for name, stream in zip(state.toxics, self.streams(), strict=True)
+        )
+
+
+KIND = FaultKind(
+    name="bandwidth",
+    doc="a narrow link: at most so many bytes a second each way",
+    params=BandwidthParams,
+    code="harness.faults.bandwidth:Bandwidth",
+    example="{fault: bandwidth, rate: 64KB/s, on: {link: eu-db}}",
+    targets=frozenset({"link"}),
+    what="let {target} carry {rate} and no more",
+    clients_see="connects succeed, small answers are whole, large ones trickle",
+    on_revert="the toxics are removed; open connections go on at full speed",
+    witness="connections that the toxic slowed (embedded), read back (Toxiproxy)",
+)

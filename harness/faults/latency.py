@@ -1,0 +1,55 @@
+"""latency: every chunk on a link arrives later, connects do not."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.faults.link import LinkFaultState, ToxicFault
+from harness.model.catalog import FaultKind
+from harness.model.fields import Duration, Params
+from harness.model.ports import Toxic, World
+
+__all__ = ["KIND", "Latency", "LatencyParams"]
+
+
+class LatencyParams(Params):
+    """`delay` one way, evenly `jitter` more or less; `direction`: both ways, to the server (out) or back (in)."""
+
+    delay: Duration
+    jitter: Duration = Field(default=0)
+    direction: Literal["both", "in", "out"] = "both"
+
+
+class Latency(ToxicFault):
+    """Adds `latency` toxics; `apply` cut half-way leaves at most one direction slow, which `revert` removes."""
+
+    kind = "latency"
+
+    def __init__(self, params: LatencyParams) -> None:
+        self.params = params
+
+    def streams(self) -> tuple[str, ...]:
+        return {"both": ("upstream", "downstream"), "out": ("upstream",), "in": ("downstream",)}[self.params.direction]
+
+    def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
+        attributes = {"latency": self.params.delay // 1_000_000, "jitter": self.params.jitter // 1_000_000}
+        return tuple(
+            Toxic(name=name, type="latency", stream=stream, attributes=attributes)
+            for name, stream in zip(state.toxics, self.streams(), strict=True)
+        )
+
+
+KIND = FaultKind(
+    name="latency",
+    doc="a slow link: every chunk is held for a while, one way or both",
+    params=LatencyParams,
+    code="harness.faults.latency:Latency",
+    example="{fault: latency, delay: 100ms, on: {link: eu-db}}",
+    targets=frozenset({"link"}),
+    what="delay every chunk on {target}",
+    clients_see="connects succeed at once, every answer is late; nothing fails unless a timeout is shorter",
+    on_revert="the toxics are removed; open connections go on, what was held arrives at once",
+    witness="connections that the toxic held (embedded), read back (Toxiproxy)",
+)

@@ -1,0 +1,308 @@
+"""`LinkControl` over a Toxiproxy HTTP API: through `toxiproxy-python` in a run, through the standard library afterwards.
+
+The adapter adds what the library lacks: a deadline on every call, errors on 5xx, the server chosen per call (the library
+keeps host and port class-wide; here they are read from a context variable, so that one hung server never blocks another),
+a GET after every change, names of our own, and the refusal to touch what others set. Calls run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote, urlsplit
+
+from harness.errors import InjectError, UnsafeError
+from harness.model.fields import JsonObject
+from harness.model.ports import LinkCounters, LinkState, Toxic
+
+__all__ = ["OWN_PREFIX", "Links", "PlainLinks", "ToxiproxyLinks", "revive_links"]
+
+OWN_PREFIX = "blackstart-"
+"""Every toxic of ours begins so; any other is somebody's, and stays."""
+
+CALL_LIMIT_S = 3.0
+T = TypeVar("T")
+_server: ContextVar[tuple[str, int]] = ContextVar("toxiproxy_server")
+
+
+class Links:
+    """What both clients share. Subclasses carry a change to the server; reading back is always done the plain way."""
+
+    def __init__(self, url: str, *, embedded: bool) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname is None:
+            raise UnsafeError(f"fault proxy: expected a URL such as 'http://127.0.0.1:8474', got {url!r}")
+        self._url = url
+        self._address = (parts.hostname, parts.port or 8474)
+        self._embedded = embedded
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def embedded(self) -> bool:
+        return self._embedded
+
+    def recipe(self) -> JsonObject:
+        return {"url": self._url, "embedded": self._embedded}
+
+    async def get(self, link: str) -> LinkState:
+        raw = await self._plain("GET", f"/proxies/{quote(link, safe='')}")
+        return _state(raw)
+
+    async def add(self, link: str, toxic: Toxic) -> None:
+        if not toxic.name.startswith(OWN_PREFIX):
+            raise UnsafeError(f"toxic {toxic.name!r} on {link}: ours begin with {OWN_PREFIX!r}")
+        before = self._own_only(await self.get(link))
+        exists = any(there.name == toxic.name for there in before.toxics)
+        await self._bounded(lambda: self._put(link, toxic, exists), f"adding {toxic.type} to {link}")
+        after = await self.get(link)
+        if not any(_same(there, toxic) for there in after.toxics):
+            raise InjectError(f"link {link}: the fault proxy accepted {toxic.type} {toxic.name!r} but does not show it")
+
+    async def remove(self, link: str, toxic: str) -> None:
+        state = await self.get(link)
+        if not any(there.name == toxic for there in state.toxics):
+            return
+        await self._bounded(lambda: self._drop(link, toxic), f"removing {toxic} from {link}")
+        if any(there.name == toxic for there in (await self.get(link)).toxics):
+            raise InjectError(f"link {link}: the fault proxy still shows {toxic!r} after its removal")
+
+    async def set_enabled(self, link: str, enabled: bool) -> None:
+        before = await self.get(link)
+        if not enabled:
+            self._own_only(before)
+        if before.enabled != enabled:
+            await self._bounded(lambda: self._enable(link, enabled), f"{'en' if enabled else 'dis'}abling {link}")
+        if (await self.get(link)).enabled != enabled:
+            raise InjectError(f"link {link}: the fault proxy did not {'open' if enabled else 'close'} it")
+
+    async def counters(self, link: str) -> LinkCounters | None:
+        if not self._embedded:
+            return None
+        seen = await self.evidence(link)
+        return LinkCounters(
+            bytes_up=seen["received_bytes"]["upstream"],
+            bytes_down=seen["received_bytes"]["downstream"],
+            connections_open=seen["connections"]["open"],
+            connections_total=seen["connections"]["total"],
+        )
+
+    async def evidence(self, link: str) -> JsonObject:
+        """The embedded server's live account of one link: listening, gated, counters, toxics with what they touched."""
+        links: JsonObject = (await self._plain("GET", "/blackstart/links"))["links"]
+        if link not in links:
+            raise InjectError(f"fault proxy at {self._url}: no link {link!r}")
+        found: JsonObject = links[link]
+        return found
+
+    async def reset_open(self, link: str) -> int:
+        """RST to every open connection of a link (embedded server only); how many there were."""
+        before = await self.evidence(link)
+        await self._plain("POST", f"/blackstart/links/{quote(link, safe='')}/reset")
+        return int(before["connections"]["open"])
+
+    async def create(self, name: str, listen: str, upstream: str, options: Mapping[str, bool]) -> LinkState:
+        """A new proxy. Raises UnsafeError when the name or the port is taken."""
+        body: JsonObject = {"name": name, "listen": listen, "upstream": upstream, "enabled": True}
+        if self._embedded:
+            body["blackstart"] = dict(options)
+        try:
+            return _state(await self._plain("POST", "/proxies", body))
+        except InjectError as exc:
+            raise UnsafeError(f"link {name}: {exc}", remedy="free the port, or give the link another `listen`") from exc
+
+    async def delete(self, name: str) -> None:
+        """Remove a proxy. Legal when it is gone."""
+        await self._plain("DELETE", f"/proxies/{quote(name, safe='')}", missing_ok=True)
+
+    @staticmethod
+    def _own_only(state: LinkState) -> LinkState:
+        foreign = [toxic.name for toxic in state.toxics if not toxic.name.startswith(OWN_PREFIX)]
+        if foreign:
+            raise UnsafeError(
+                f"link {state.name}: {', '.join(foreign)} was set by someone else",
+                remedy="remove it first, or use another proxy",
+            )
+        return state
+
+    def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
+        raise NotImplementedError
+
+    def _drop(self, link: str, toxic: str) -> None:
+        raise NotImplementedError
+
+    def _enable(self, link: str, enabled: bool) -> None:
+        raise NotImplementedError
+
+    async def _plain(
+        self, method: str, path: str, body: JsonObject | None = None, *, missing_ok: bool = False
+    ) -> JsonObject:
+        call = lambda: _request(self._address, method, path, body, missing_ok=missing_ok)  # noqa: E731
+        return await self._bounded(call, f"{method} {path}")
+
+    async def _bounded(self, call: Callable[[], T], what: str) -> T:
+        """The call's answer, from a thread, or InjectError: a hung server costs its deadline and nothing else."""
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S + 1):
+                return await asyncio.to_thread(call)
+        except TimeoutError as exc:
+            raise InjectError(f"fault proxy at {self._url}: {what}: no answer within {CALL_LIMIT_S:g} s") from exc
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            raise InjectError(f"fault proxy at {self._url}: {what}: {exc or type(exc).__name__}") from exc
+
+
+class PlainLinks(Links):
+    """Changes by the standard library alone: the reaper's and `recover`'s, independent of what may have failed before."""
+
+    def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
+        path = f"/proxies/{quote(link, safe='')}/toxics" + (f"/{quote(toxic.name, safe='')}" if exists else "")
+        _request(self._address, "POST", path, _body(toxic))
+
+    def _drop(self, link: str, toxic: str) -> None:
+        _request(
+            self._address, "DELETE", f"/proxies/{quote(link, safe='')}/toxics/{quote(toxic, safe='')}", missing_ok=True
+        )
+
+    def _enable(self, link: str, enabled: bool) -> None:
+        _request(self._address, "POST", f"/proxies/{quote(link, safe='')}", {"enabled": enabled})
+
+
+class ToxiproxyLinks(Links):
+    """Changes through `toxiproxy-python`, Shopify's API as its users know it."""
+
+    def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
+        self._choose()
+        proxy = self._proxy(link)
+        if exists:
+            _library().APIConsumer.post(f"/proxies/{link}/toxics/{toxic.name}", json=_body(toxic))
+        else:
+            proxy.add_toxic(**_body(toxic))
+
+    def _drop(self, link: str, toxic: str) -> None:
+        self._choose()
+        self._proxy(link).destroy_toxic(toxic)
+
+    def _enable(self, link: str, enabled: bool) -> None:
+        self._choose()
+        proxy = self._proxy(link)
+        if enabled:
+            proxy.enable()
+        else:
+            proxy.disable()
+
+    def _choose(self) -> None:
+        _server.set(self._address)  # this thread's copy of the context: the next call may go elsewhere
+
+    @staticmethod
+    def _proxy(link: str) -> Any:
+        from toxiproxy import Toxiproxy
+
+        _library()
+        proxy = Toxiproxy().get_proxy(link)
+        if proxy is None:
+            raise ValueError(f"no proxy {link!r}")
+        return proxy
+
+
+def revive_links(recipe: JsonObject) -> PlainLinks:
+    """A control for the same server, for whoever finishes a dead run."""
+    return PlainLinks(recipe["url"], embedded=recipe["embedded"])
+
+
+class _PerCall:
+    """A class attribute that reads the context variable, in place of the library's class-wide host and port."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __get__(self, instance: object, owner: type) -> str | int:
+        return _server.get()[self._index]
+
+
+class _BoundedRequests:
+    """Stands in for the `requests` module inside the library: every call has a deadline, 5xx raises."""
+
+    _verbs: ClassVar[tuple[str, ...]] = ("get", "post", "delete")
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        if verb not in self._verbs:
+            raise AttributeError(verb)
+        import requests
+
+        def call(**options: Any) -> Any:
+            with requests.Session() as session:
+                session.trust_env = False  # control traffic never takes a proxy from the environment
+                response = session.request(verb.upper(), timeout=(1.0, CALL_LIMIT_S), **options)
+                if response.status_code >= 500:
+                    raise OSError(f"answered {response.status_code} {response.text.strip()[:200]}")
+                return response
+
+        return call
+
+
+@cache
+def _library() -> Any:
+    """The library's `api` module, made safe once per process."""
+    from toxiproxy import api
+
+    api.APIConsumer.host = _PerCall(0)
+    api.APIConsumer.port = _PerCall(1)
+    api.requests = _BoundedRequests()
+    return api
+
+
+def _request(
+    address: tuple[str, int], method: str, path: str, body: JsonObject | None = None, *, missing_ok: bool = False
+) -> JsonObject:
+    connection = http.client.HTTPConnection(*address, timeout=CALL_LIMIT_S)
+    try:
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, path, data, {"User-Agent": "blackstart"})
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace")
+    finally:
+        connection.close()
+    if answer.status == 404 and missing_ok:
+        return {}
+    if answer.status >= 400:
+        raise ValueError(f"answered {answer.status} {text.strip()[:200]}")
+    parsed: JsonObject = json.loads(text) if text.strip() else {}
+    return parsed
+
+
+def _body(toxic: Toxic) -> JsonObject:
+    return {
+        "name": toxic.name,
+        "type": toxic.type,
+        "stream": toxic.stream,
+        "toxicity": toxic.toxicity,
+        "attributes": dict(toxic.attributes),
+    }
+
+
+def _state(raw: JsonObject) -> LinkState:
+    toxics = tuple(
+        Toxic(
+            name=toxic["name"],
+            type=toxic["type"],
+            stream=toxic["stream"],
+            toxicity=toxic["toxicity"],
+            attributes=toxic["attributes"],
+        )
+        for toxic in raw.get("toxics") or ()
+    )
+    return LinkState(
+        name=raw["name"], listen=raw["listen"], upstream=raw["upstream"], enabled=raw["enabled"], toxics=toxics
+    )
+
+
+def _same(there: Toxic, wanted: Toxic) -> bool:
+    attributes = {name: there.attributes.get(name) for name in wanted.attributes}
+    return there.name == wanted.name and there.type == wanted.type and attributes == dict(wanted.attributes)
