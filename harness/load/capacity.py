@@ -56,7 +56,7 @@ def share_of(total: int, part: int, parts: int) -> int:
 
 def group_shares(groups: Mapping[str, float]) -> dict[str | None, float]:
     """Group -> share, in the document's order; one unnamed group when there are none."""
-    return {**groups} if groups else {None: 1.0}
+    return dict(groups.items()) if groups else {None: 1.0}
 
 
 def draw_groups(groups: Mapping[str, float], seed: int) -> Iterator[str | None]:
