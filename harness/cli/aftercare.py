@@ -1,0 +1,72 @@
+"""After something went wrong, or while it goes on: `status`, `recover`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.evidence import ReportsOption
+from harness.cli.output import JsonFlag, say, show_json, show_rows
+from harness.errors import SpecError
+from harness.model.verdict import EXIT_CODES, Verdict
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command(epilog="Example: blackstart status")(status)
+    app.command(epilog="Examples: blackstart recover --all; blackstart recover last")(recover)
+
+
+def status(json: JsonFlag = False) -> None:
+    """List runs that began and were not seen to end. Exit 7 when one died with something left to undo."""
+    from harness.run.lock import live_runs
+    from harness.run.recover import is_unfinished
+
+    rows = [
+        (run, "running" if run.alive else "needs recover" if is_unfinished(run) else "ended") for run in live_runs()
+    ]
+    if json:
+        show_json([{**asdict(run), "state": state} for run, state in rows])
+    elif rows:
+        show_rows(
+            ("run", "state", "stack", "directory"), [(run.run_id, state, run.stack, run.run_dir) for run, state in rows]
+        )
+    else:
+        say("no run is under way, none is unfinished")
+    if any(state == "needs recover" for _, state in rows):
+        raise typer.Exit(EXIT_CODES[Verdict.DIRTY])
+
+
+def recover(
+    run: Annotated[str | None, typer.Argument(help='A run directory, a run id, or "last".')] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run that died unfinished.")] = False,
+    reports: ReportsOption = Path("reports"),
+    json: JsonFlag = False,
+) -> None:
+    """Undo what a dead run left behind, from its journal alone. Safe to repeat. Exit 7 when something could not be undone."""
+    from harness.registry import catalog
+    from harness.run.recover import recover_run, unfinished_runs
+    from harness.store.rundir import find_run
+
+    if (run is None) == (not every):
+        raise SpecError("say which run to recover, or --all")
+    folders = [Path(live.run_dir) for live in unfinished_runs()] if run is None else [find_run(run, reports).path]
+    outcomes = [asyncio.run(recover_run(folder, catalog())) for folder in folders]
+    if json:
+        show_json([asdict(outcome) for outcome in outcomes])
+    if not outcomes:
+        say("nothing to recover")
+    for outcome in outcomes:
+        say(f"{outcome.run_id}: {len(outcome.reverted)} fault(s) reverted, {len(outcome.ended)} process(es) ended")
+        for name, what, commands in outcome.unresolved:
+            say(f"  UNRESOLVED {name}: {what}")
+            sys.stderr.write("".join(f"    {command}\n" for command in commands))
+    if not all(outcome.clean for outcome in outcomes):
+        raise typer.Exit(EXIT_CODES[Verdict.DIRTY])

@@ -1,0 +1,48 @@
+"""The command tree, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from harness.cli import aftercare, catalogue, evidence
+from harness.errors import HarnessBug, HarnessError, RevertError, SpecError, StoreError, UnsafeError
+from harness.model.verdict import EXIT_CODES, SPEC_EXIT, Verdict
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="blackstart",
+    help="Failover drills with a verdict: break a serving stack under load, measure recovery, budget and data, put it back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (catalogue, evidence, aftercare):
+    commands.register(app)
+
+_EXITS: tuple[tuple[type[HarnessError], int], ...] = (
+    (SpecError, SPEC_EXIT),
+    (UnsafeError, EXIT_CODES[Verdict.REFUSED]),
+    (RevertError, EXIT_CODES[Verdict.DIRTY]),
+    (StoreError, EXIT_CODES[Verdict.ERROR]),
+    (HarnessBug, EXIT_CODES[Verdict.ERROR]),
+)
+
+
+def run() -> None:
+    """Carry out the command line. Errors go to stderr in words; a broken pipe (`| head`) is nobody's error."""
+    try:
+        app(prog_name="blackstart")
+    except HarnessError as exc:
+        sys.stderr.write(f"{exc}\n")
+        for command in getattr(exc, "commands", ()):
+            sys.stderr.write(f"   to undo it by hand: {command}\n")
+        sys.exit(next((code for kind, code in _EXITS if isinstance(exc, kind)), EXIT_CODES[Verdict.ERROR]))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)

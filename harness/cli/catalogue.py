@@ -1,0 +1,83 @@
+"""What there is: `faults`, `checks`, `schema`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.output import JsonFlag, show_json, show_rows
+from harness.errors import SpecError
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command(epilog="Examples: blackstart faults; blackstart faults partition; blackstart faults --json")(faults)
+    app.command(epilog="Examples: blackstart checks; blackstart checks durable")(checks)
+    app.command(epilog="Example: blackstart schema result > result.schema.json")(schema)
+
+
+def faults(
+    kind: Annotated[str | None, typer.Argument(help="One fault, in full.")] = None, json: JsonFlag = False
+) -> None:
+    """List the faults, or explain one: parameters, targets, what clients see, how its effect is witnessed."""
+    _kinds("fault", kind, json)
+
+
+def checks(
+    name: Annotated[str | None, typer.Argument(help="One check, in full.")] = None, json: JsonFlag = False
+) -> None:
+    """List the data checks, or explain one."""
+    _kinds("check", name, json)
+
+
+def _kinds(role: Any, name: str | None, json: bool) -> None:
+    from harness.model.catalog import UnknownKindError
+    from harness.registry import catalog
+
+    known = catalog()
+    if name is None:
+        kinds = [known.kind(role, each) for each in known.names(role)]
+        if json:
+            show_json([_facts(kind) for kind in kinds])
+        else:
+            show_rows((role, "what it is"), [(kind.name, kind.doc) for kind in kinds])
+        return
+    try:
+        facts = _facts(known.kind(role, name))
+    except UnknownKindError as exc:
+        hint = f"; did you mean {' or '.join(exc.close)}?" if exc.close else ""
+        raise SpecError(f"unknown {role} {name!r}{hint} Known: {', '.join(exc.known)}") from exc
+    if json:
+        show_json(facts)
+    else:
+        for key, value in facts.items():
+            if key != "parameters" and value:
+                sys.stdout.write(
+                    f"{key.replace('_', ' '):12} {', '.join(value) if isinstance(value, list) else value}\n"
+                )
+        for parameter, shape in facts["parameters"].get("properties", {}).items():
+            default = f" (default {shape['default']})" if "default" in shape else " (required)"
+            sys.stdout.write(f"parameter    {parameter}{default}\n")
+
+
+def _facts(kind: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": kind.name, "doc": kind.doc, "example": kind.example}
+    for key in ("targets", "hosts", "models", "counts", "what", "clients_see", "on_revert", "witness"):
+        value = getattr(kind, key, None)
+        if value:
+            facts[key] = value if isinstance(value, str) else sorted(value)
+    facts["parameters"] = kind.params.model_json_schema()
+    return facts
+
+
+def schema(kind: Annotated[str, typer.Argument(help="result")]) -> None:
+    """Print the JSON Schema of a document or of result.json."""
+    from harness.model.result import Result
+
+    if kind != "result":
+        raise SpecError(f"no schema for {kind!r}; there is: result")
+    show_json(Result.model_json_schema(by_alias=True))
