@@ -11,35 +11,15 @@ __all__ = ["BUILT_IN", "ENTRY_POINT_GROUPS", "catalog"]
 
 BUILT_IN: dict[Role, dict[str, str]] = {
     "fault": {
-        "kill": "harness.faults.kill:KIND",
-        "stop": "harness.faults.stop:KIND",
-        "pause": "harness.faults.pause:KIND",
-        "restart": "harness.faults.restart:KIND",
         "partition": "harness.faults.partition:KIND",
         "refuse": "harness.faults.refuse:KIND",
         "latency": "harness.faults.latency:KIND",
         "bandwidth": "harness.faults.bandwidth:KIND",
         "reset": "harness.faults.reset:KIND",
     },
-    "host": {
-        "process": "harness.stacks.process:KIND",
-        "python": "harness.stacks.python:KIND",
-        "pid": "harness.stacks.pid:KIND",
-        "external": "harness.stacks.external:KIND",
-    },
-    "probe": {
-        "http": "harness.probe.http:KIND",
-        "tcp": "harness.probe.tcp:KIND",
-        "exec": "harness.probe.exec:KIND",
-    },
-    "check": {
-        "durable": "harness.check.durable:KIND",
-        "exactly-once": "harness.check.exactly_once:KIND",
-        "session-order": "harness.check.session_order:KIND",
-        "resume": "harness.check.resume:KIND",
-        "converged": "harness.check.converged:KIND",
-        "phantom": "harness.check.phantom:KIND",
-    },
+    "host": {},
+    "probe": {},
+    "check": {},
 }
 
 ENTRY_POINT_GROUPS: dict[Role, str] = {
