@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,7 +62,8 @@ class Dispatcher:
     def __init__(self, part: Assignment, desk: Desk, tasks: asyncio.TaskGroup) -> None:
         self._part, self._job, self._desk, self._tasks = part, part.job, desk, tasks
         self._loop = asyncio.get_running_loop()
-        self._made = 0
+        self._made = self._turns = 0
+        self._prober_ns = (self._job.prober_every_ns or 0, self._job.prober_timeout_ns or self._job.timeout_ns)
         self._pools = {
             group: Pool(partial(self._new_user, group), *self._pool_size(share))
             for group, share in group_shares(self._job.groups).items()
@@ -100,9 +102,8 @@ class Dispatcher:
         """Offer load from `start_at_ns` on (ns since the origin)."""
         job, part = self._job, self._part
         self._offering = True
-        every_ns = job.prober_every_ns or 0
         for prober in self._probers:
-            prober.first_ns = start_at_ns + every_ns * prober.slot // self._slots
+            prober.first_ns = start_at_ns + self._prober_ns[0] * prober.slot // self._slots
         self._probes = [(prober.first_ns, number) for number, prober in enumerate(self._probers)]
         heapq.heapify(self._probes)
         if part.spec.users is None:
@@ -112,7 +113,7 @@ class Dispatcher:
             self._due = next(self._arrivals, None)
         self._alarm = open_alarm(self._loop, self._ring)
         if part.spec.users is not None:
-            begin_s = max(0, start_at_ns - self._now_ns()) / NS_PER_S
+            begin_s = max(0, start_at_ns - self.now_ns()) / NS_PER_S
             for group, pool in self._pools.items():
                 for _ in range(len(pool)):
                     self._loop.call_later(begin_s, self._again, group)
@@ -134,7 +135,7 @@ class Dispatcher:
 
     async def cut(self) -> int:
         """Record what is in flight as cut, now, and end its tasks; how many ops there were."""
-        count = self._desk.recorder.cut(self._now_ns())
+        count = self._desk.recorder.cut(self.now_ns())
         flying = set(self._flying)
         for task in flying:
             task.cancel()
@@ -151,11 +152,14 @@ class Dispatcher:
     async def _end_user(self, user: User) -> None:
         try:
             async with asyncio.timeout(_UNWIND_S):
-                if user._started and self._part.profile.stop is not User.stop:
-                    await user.stop()
-                await user._close()
+                await user._leave()
         except Exception as exc:  # counted and reported: the run's ops are complete without it
             self._desk.strays[f"stop: {type(exc).__name__}"] += 1
+
+    @property
+    def strays(self) -> Counter[str]:
+        """Exceptions that the profile raised outside every op, with how many of each."""
+        return self._desk.strays
 
     # ---- what is due ------------------------------------------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Dispatcher:
         """Start every arrival and probe that is due, then set the alarm to the next."""
         if not self._offering:
             return
-        now_ns = self._now_ns()
+        now_ns = self.now_ns()
         while self._due is not None and self._due[1][0] <= now_ns:
             number, (at_ns, group) = self._due
             self._start(self._pools[group], f"{number}", at_ns, group)
@@ -178,7 +182,7 @@ class Dispatcher:
     def _probe(self, at_ns: int, which: int) -> None:
         prober = self._probers[which]
         prober.count += 1
-        following_ns = prober.first_ns + prober.count * (self._job.prober_every_ns or 0)
+        following_ns = prober.first_ns + prober.count * self._prober_ns[0]
         heapq.heapreplace(self._probes, (following_ns, which))
         self._start(prober.pool, f"p{prober.slot}.{prober.count}", at_ns, None)
 
@@ -198,18 +202,16 @@ class Dispatcher:
     def _again(self, group: str | None) -> None:
         """Closed loop: the group's user that has been idle longest acts again, at once."""
         if self._offering:
-            self._made += 1
-            self._start(self._pools[group], f"{self._part.worker}c{self._made}", self._now_ns(), group)
+            self._turns += 1
+            self._start(self._pools[group], f"{self._part.worker}c{self._turns}", self.now_ns(), group)
 
     async def _arrive(self, pool: Pool, user: User, number: str, at_ns: int) -> None:
         """One arrival from its task's first step to its user's return. Whatever happens, it has at least one record."""
         probing = user._place.phase == "probe"
         if not probing:
-            self.lateness.add(self._now_ns() - at_ns)
+            self.lateness.add(self.now_ns() - at_ns)
         user._arrive(number, at_ns)
-        guard = asyncio.timeout(
-            (self._job.prober_timeout_ns if probing else self._part.capacity.deadline_ns) / NS_PER_S
-        )
+        guard = asyncio.timeout((self._prober_ns[1] if probing else self._part.capacity.deadline_ns) / NS_PER_S)
         failed = True
         try:
             async with guard:
@@ -272,7 +274,8 @@ class Dispatcher:
         asked: list[tuple[str | None, str]] = [(None, job.entry), *job.regions.items()]
         slots = [(region, entry, group) for region, entry in asked for group in group_shares(job.groups)]
         self._slots = len(slots)
-        at_most = math.ceil(job.prober_timeout_ns / job.prober_every_ns) + 2
+        every_ns, timeout_ns = self._prober_ns
+        at_most = math.ceil(timeout_ns / every_ns) + 2
         return [
             _Prober(slot, Pool(self._prober_maker(slot, *asks), 1, min(at_most, _PROBERS_PER_SLOT)))
             for slot, asks in enumerate(slots)
@@ -291,11 +294,12 @@ class Dispatcher:
                 group=group,
                 region=region,
                 phase="probe",
-                timeout_s=self._job.prober_timeout_ns / NS_PER_S,
+                timeout_s=self._prober_ns[1] / NS_PER_S,
             )
             return self._part.profile(self._desk, place)
 
         return partial(make)
 
-    def _now_ns(self) -> int:
+    def now_ns(self) -> int:
+        """Ns since the run's origin."""
         return time.monotonic_ns() - self._job.origin_ns

@@ -16,6 +16,7 @@ FINAL_INDEX = 3 << 29
 """Users of final reads are numbered from here."""
 
 _AT_ONCE = 16
+_LEAVE_S = 1.0
 _PAUSE_S = (0.05, 1.0)
 
 
@@ -68,7 +69,14 @@ class FinalReads:
                 pause_s = min(pause_s * 2, longest_s)
             return False
         finally:
-            await user._close()
+            await self._leave(user)
+
+    async def _leave(self, user: User) -> None:
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                await user._leave()
+        except Exception as exc:  # counted as the profile's: what was read stays read
+            self.desk.strays[f"stop: {type(exc).__name__}"] += 1
 
     async def _answered(self, user: User, left_s: float) -> bool:
         user._arrive(f"f{user.index}", user._now_ns())

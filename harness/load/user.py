@@ -163,6 +163,14 @@ class User:
         if op.session is not None and self.model is not None and op.f in MODELS[self.model][0]:
             self._desk.acknowledged(op.session, self.group)
 
+    async def _leave(self) -> None:
+        """End this life: the profile's `stop()` if it started, then what the base classes hold, come what may."""
+        try:
+            if self._started and type(self).stop is not User.stop:
+                await self.stop()
+        finally:
+            await self._close()
+
     async def _close(self) -> None:
         """Free what the base classes hold."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.model.ports import LiveBatch, LiveOp
 
-__all__ = ["Message", "Unpacker", "batch_from_json", "batch_json", "pack"]
+__all__ = ["Message", "Unpacker", "batch_from_json", "pack"]
 
 Message = dict[str, Any]
 """A JSON object; `t` says which. Only `engine` and `worker` read it."""
@@ -41,36 +41,8 @@ class Unpacker:
             yield json.loads(body)
 
 
-def batch_json(batch: LiveBatch) -> Message:
-    """A batch as a message; ops as lists in the order of `LiveOp`'s fields."""
-    return {
-        "t": "live",
-        "worker": batch.worker,
-        "at": batch.at_ns,
-        "ended": [
-            (
-                op.intended_ns,
-                op.done_ns,
-                op.first_ns,
-                op.outcome,
-                op.f,
-                op.group,
-                op.region,
-                op.served_by,
-                op.phase,
-                op.wrong,
-            )
-            for op in batch.ended
-        ],
-        "open": batch.open,
-        "dropped": batch.dropped,
-        "started": batch.started_count,
-        "late": batch.late_p99_ns,
-    }
-
-
 def batch_from_json(message: Message) -> LiveBatch:
-    """The batch that `batch_json` wrote."""
+    """The batch in a worker's "live" message; its ops are lists in the order of `record.LIVE_FIELDS`."""
     return LiveBatch(
         worker=message["worker"],
         at_ns=message["at"],

@@ -1,0 +1,203 @@
+"""Profile `chat`: turns of OpenAI-compatible chat, streamed, each appended to its session. Model `log`.
+
+What it speaks: `POST {path}` with a JSON chat request, an idempotency key and the session and turn in headers; SSE back.
+Every header, path and field it reads is an option with a default: nothing else of the stack is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from harness.load import Broken, HttpUser
+from harness.load.sse import SseSplitter
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+    from harness.load.op import OpContext
+
+__all__ = ["ChatUser"]
+
+_NO = {"", "0", "false", "none", "no"}
+
+
+class ChatUser(HttpUser):
+    """One arrival is one turn in the user's session; a session has one turn in flight at most.
+
+    `sessions`: how many there are from the start (more are made when all are busy). A streamed answer has ended only
+    with a finish_reason and `[DONE]`; one that stops short is broken: `info`. Time to first token is the first chunk
+    with content. The object `details_field` of the last event (or of the body) may say anew `served_by`, `region`, `epoch`
+    and `degraded`, as they were when the turn was acknowledged. If the answer declares the SHA-256 of its text (`sha_header`,
+    or `sha_field` in the details, in `usage` or beside them), it is compared.
+
+    `final` reads `session_path` and lists `turns_field`'s `value_field`s; a
+    status of `missing_statuses` means that the session does not exist there: an empty list, so that a lost session reads as lost.
+    """
+
+    model = "log"
+
+    sessions: int = 200
+    stream: bool = True
+    max_tokens: int = 16
+    probe_tokens: int = 1
+    llm: str = "model-large"
+    prompt: str = "Turn {value}: say something of interest."
+    path: str = "/v1/chat/completions"
+    session_path: str = "/v1/sessions/{session}"
+    api_key: str | None = None
+
+    idempotency_header: str = "Idempotency-Key"
+    session_header: str = "x-session"
+    value_header: str = "x-turn-value"
+    served_by_header: str = "x-served-by"
+    region_header: str = "x-region"
+    epoch_header: str = "x-epoch"
+    version_header: str = "x-model-rev"
+    attempts_header: str = "x-attempts"
+    degraded_header: str = "x-degraded"
+    cached_header: str = "x-cached"
+    sha_header: str = "x-answer-sha"
+    details_field: str = "serving"
+    sha_field: str = "answer_sha"
+    turns_field: str = "turns"
+    value_field: str = "value"
+    missing_statuses: tuple[int, ...] = (404,)
+
+    @classmethod
+    def users_wanted(cls) -> int:
+        return cls.sessions
+
+    async def run(self) -> None:
+        await self._turn(self.max_tokens)
+
+    async def probe(self) -> None:
+        await self._turn(self.probe_tokens)
+
+    async def final(self) -> None:
+        async with self.op("read", key=self.session) as op:
+            path = self.session_path.format(session=self.session)
+            async with self.client.get(path, headers=self._credentials()) as reply:
+                op.served_by = reply.headers.get(self.served_by_header)
+                if reply.status in self.missing_statuses:
+                    op.result = []
+                    return
+                reply.raise_for_status()
+                body = await reply.json(content_type=None)
+                op.result = [turn.get(self.value_field) for turn in body[self.turns_field]]
+
+    async def _turn(self, max_tokens: int) -> None:
+        value = self.unique()
+        idem = f"{self.run_tag}-{value}"
+        headers = self._credentials() | {
+            self.idempotency_header: idem,
+            self.session_header: self.session,
+            self.value_header: value,
+        }
+        request = {
+            "model": self.llm,
+            "messages": [{"role": "user", "content": self.prompt.replace("{value}", value)}],
+            "max_tokens": max_tokens,
+            "stream": self.stream,
+        }
+        async with (
+            self.op("append", key=self.session, value=value, idem=idem) as op,
+            self.client.post(self.path, json=request, headers=headers) as reply,
+        ):
+            self._note(op, reply)
+            reply.raise_for_status()
+            if self.stream:
+                text, sha = await self._streamed(op, reply)
+            else:
+                text, sha = await self._whole(op, reply)
+            sha = sha or reply.headers.get(self.sha_header)
+            if sha:
+                op.expect(hashlib.sha256(text.encode()).hexdigest(), sha)
+
+    async def _streamed(self, op: OpContext, reply: ClientResponse) -> tuple[str, str | None]:
+        """The text and the declared digest of a stream that came to its end. Raises Broken for any other."""
+        events, sha, finished = SseSplitter(), None, False
+        text: list[str] = []
+        async for piece in reply.content.iter_any():
+            op.bytes += len(piece)
+            for data in events.feed(piece):
+                if data == b"[DONE]":
+                    if not finished:
+                        raise Broken("no finish_reason")
+                    return "".join(text), sha
+                event = _object(data)
+                if "error" in event:
+                    raise Broken("error event")
+                sha = self._declared(op, event) or sha
+                content, reason = _delta(event)
+                if content:
+                    op.chunk()
+                    text.append(content)
+                finished = finished or reason is not None
+        raise Broken("cut stream" if not finished or events.pending else "no end of stream")
+
+    async def _whole(self, op: OpContext, reply: ClientResponse) -> tuple[str, str | None]:
+        body = await reply.read()
+        op.bytes = len(body)
+        answer = _object(body)
+        try:
+            choice = answer["choices"][0]
+            text, reason = choice["message"]["content"], choice.get("finish_reason")
+        except (KeyError, IndexError, TypeError) as exc:
+            raise Broken("no answer in the body") from exc
+        if not isinstance(text, str) or reason is None:
+            raise Broken("no finish_reason")
+        return text, self._declared(op, answer)
+
+    def _declared(self, op: OpContext, event: dict[str, Any]) -> str | None:
+        """Take over what the event's details say; the digest that it declares, if any."""
+        details, usage = event.get(self.details_field), event.get("usage")
+        if isinstance(details, dict):
+            op.served_by, op.region = details.get("served_by", op.served_by), details.get("region", op.region)
+            epoch, degraded = details.get("epoch"), details.get("degraded")
+            op.epoch = epoch if isinstance(epoch, int) else op.epoch
+            op.degraded = str(degraded) if degraded else op.degraded
+        for place in (details, usage, event):
+            declared = place.get(self.sha_field) if isinstance(place, dict) else None
+            if isinstance(declared, str):
+                return declared
+        return None
+
+    def _note(self, op: OpContext, reply: ClientResponse) -> None:
+        headers = reply.headers
+        op.served_by, op.region = headers.get(self.served_by_header), headers.get(self.region_header)
+        op.version = headers.get(self.version_header)
+        op.epoch = _number(headers.get(self.epoch_header))
+        op.attempts = max(1, _number(headers.get(self.attempts_header)) or 1)
+        degraded, cached = headers.get(self.degraded_header), headers.get(self.cached_header)
+        op.degraded = None if degraded is None or degraded.lower() in _NO else degraded
+        op.cached = None if cached is None else cached.lower() not in _NO
+
+    def _credentials(self) -> dict[str, str]:
+        return {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """A JSON object. Raises Broken for anything else: a garbled answer proves nothing."""
+    try:
+        value = json.loads(data)
+    except ValueError as exc:
+        raise Broken("not JSON") from exc
+    if not isinstance(value, dict):
+        raise Broken("not an object")
+    return value
+
+
+def _delta(event: dict[str, Any]) -> tuple[str | None, str | None]:
+    """The content and the finish_reason of one chunk; None where there is none."""
+    choices = event.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return None, None
+    delta = choices[0].get("delta")
+    content = delta.get("content") if isinstance(delta, dict) else None
+    return content if isinstance(content, str) else None, choices[0].get("finish_reason")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
