@@ -57,7 +57,7 @@ class Interval(_Value):
 
 
 class Counts(_Value):
-    """Ops of phase load. valid = good + bad; offered = valid + cut + dropped. `harmed` = bad, in words of a report."""
+    """Ops of phase load, warm-up left out. valid = good + bad; offered = valid + cut + dropped + excluded. `harmed` = bad."""
 
     offered: int = 0
     valid: int = 0
@@ -68,6 +68,7 @@ class Counts(_Value):
     info: int = 0
     cut: int = 0
     dropped: int = 0
+    excluded: int = Field(default=0, description="ended with a status that an SLO excludes: neither good nor bad")
     slow: int = Field(default=0, description="ok, but beyond a latency SLO: bad")
     wrong: int = Field(default=0, description="ok, but content not as expected: bad")
     mid_stream: int = Field(default=0, description="broken after the first byte")
