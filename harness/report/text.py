@@ -36,11 +36,22 @@ def clean(text: str, limit: int = LONGEST) -> str:
     return f"{shown[:limit].rstrip()} … ({max(cut, 1):,} more characters)"
 
 
-def clean_block(text: str, limit: int = 8_000, lines: int = 60) -> str:
-    """The last `lines` lines of `text`, each cleaned, line breaks kept; at most about `limit` characters from the end."""
-    tail = text[-limit:]
-    kept = [clean(line, 400) for line in re.split("\r\n|\r|\n", tail)][-lines:]
+def clean_block(text: str, limit: int = 8_000, lines: int = 60, *, head: bool = False) -> str:
+    """The last `lines` lines of `text` (the first when `head`), each cleaned, line breaks and indents kept.
+
+    At most about `limit` characters; a line that stands for what was left out says so.
+    """
+    part = text[:limit] if head else text[-limit:]
+    every = re.split("\r\n|\r|\n", part)
+    kept = [_indented(line) for line in (every[:lines] if head else every[-lines:])]
+    if len(text) > limit or len(every) > lines:
+        kept.insert(len(kept) if head else 0, "… (the rest is in the run directory)")
     return "\n".join(kept).strip("\n")
+
+
+def _indented(line: str) -> str:
+    indent = len(line) - len(line.lstrip(" "))
+    return " " * min(indent, 40) + clean(line, 400)
 
 
 def _cleaned(value: Any) -> Any:

@@ -1,0 +1,259 @@
+"""Page one, built from a cleaned result: verdict, tiles, ribbon, what it means, objectives, findings, trend, footer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.model.result import Finding, ObjectiveResult, Result
+from harness.model.verdict import Status, Verdict
+from harness.report import tiles, words
+from harness.report.charts import good_shares, ribbon
+from harness.report.extras import ComparableRun, ReportExtras
+from harness.report.figures import trend_strip
+from harness.report.frame import NARROW, WIDE, Words
+from harness.report.meaning import means, not_shown
+from harness.report.numbers import limit_ns, percent, point_text, when
+from harness.report.page import Advice, Cell, Column, Figure, FindingLine, Front, ObjectiveLine, Picture, Table
+from harness.report.scene import Scene
+from harness.report.series import chunks
+from harness.units import format_duration
+
+__all__ = ["MOST_FINDINGS", "MOST_OBJECTIVES", "build_front", "finding_lines", "objective_lines"]
+
+MOST_OBJECTIVES = 10
+MOST_FINDINGS = 3
+_ORDER = {Status.MISSED: 0, Status.UNKNOWN: 1, Status.MET: 2}
+_SEVERITY = {"high": 0, "medium": 1, "low": 2, "strength": 3}
+
+
+def margin_words(objective: ObjectiveResult) -> str:
+    """ "12 % left", "missed by 30 %", "–"."""
+    ratio = objective.margin_ratio
+    if ratio is None or objective.status is Status.UNKNOWN:
+        return "–"
+    if ratio < 0:
+        return f"missed by {percent(-ratio)}" if ratio > -10 else f"{-ratio + 1:.0f} times the limit"
+    return f"{percent(ratio)} left"
+
+
+def objective_lines(result: Result) -> tuple[ObjectiveLine, ...]:
+    """Every objective and check as a line, missed first, then unknown, then met; in the document's order within."""
+    taken: set[str] = set()
+    lines = [(_ORDER[objective.status], _objective_line(objective, taken)) for objective in result.objectives]
+    return tuple(line for _, line in sorted(lines, key=lambda pair: pair[0]))
+
+
+def _objective_line(objective: ObjectiveResult, taken: set[str]) -> ObjectiveLine:
+    place = objective.file or ""
+    return ObjectiveLine(
+        anchor=words.slug(objective.text, "obj", taken),
+        label=words.measure_label(objective.measure, objective.kind),
+        text=objective.text,
+        limit=objective.limit,
+        observed=objective.observed,
+        margin=margin_words(objective),
+        badge=words.STATUS_BADGES[objective.status],
+        why=objective.why,
+        place=f"{place}:{objective.line}" if place and objective.line is not None else place,
+        evidence=tuple(row.text for row in objective.evidence[:12]),
+    )
+
+
+def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
+    """Findings numbered F1, F2, ... from the most severe."""
+    ranked = sorted(findings, key=lambda finding: _SEVERITY[finding.severity])
+    return tuple(
+        FindingLine(
+            anchor=f"finding-F{place}",
+            number=f"F{place}",
+            badge=words.SEVERITY_BADGES[finding.severity],
+            text=finding.text,
+        )
+        for place, finding in enumerate(ranked, 1)
+    )
+
+
+def _reasons(result: Result) -> tuple[Advice, ...]:
+    own = [reason for reason in result.reasons if reason.verdict is result.verdict]
+    rest = [reason for reason in result.reasons if reason.verdict is not result.verdict]
+    shown = [*own, *rest][:5]
+    seen: set[str] = set()
+    out: list[Advice] = []
+    for reason in shown:
+        advice = words.todo(reason.verdict, reason.code)
+        out.append(Advice(code=reason.code, text=reason.text, todo="" if advice in seen else advice))
+        seen.add(advice)
+    if not out and result.verdict not in (Verdict.PASS, Verdict.FAIL):
+        out.append(Advice(code="", text=result.sentence, todo=words.todo(result.verdict, "")))
+    return tuple(out)
+
+
+def _ribbon(result: Result, scene: Scene) -> Figure | None:
+    series = result.series
+    name = Words(name="ribbon", title="What users saw", finding=_ribbon_finding(result, scene))
+    wide, narrow = ribbon(scene, series, name, WIDE), ribbon(scene, series, name, NARROW)
+    if wide is None or narrow is None:
+        return None
+    rows = []
+    for group in chunks(len(series.t_ns), 40):
+        offered = sum(series.offered[place] for place in group)
+        good = sum(series.good[place] for place in group)
+        share = percent(good / offered) if offered else "–"
+        rows.append(
+            (
+                Cell(text=scene.at(series.t_ns[group[0]])),
+                Cell(text=f"{offered:,}"),
+                Cell(text=f"{good:,}"),
+                Cell(text=share),
+            )
+        )
+    table = Table(
+        caption="Offered and good operations over time",
+        columns=(
+            Column(head="From"),
+            Column(head="Offered", numeric=True),
+            Column(head="Good", numeric=True),
+            Column(head="Good share", numeric=True),
+        ),
+        rows=tuple(rows),
+    )
+    return Figure(
+        anchor="what-users-saw",
+        title="What users saw",
+        finding=name.finding,
+        picture=Picture(wide=wide, narrow=narrow),
+        table=table,
+    )
+
+
+def _ribbon_finding(result: Result, scene: Scene) -> str:
+    shares = [share for share in good_shares(result.series) if share is not None]
+    low = f"the lowest moment was {percent(min(shares))} good" if shares else "no traffic was recorded"
+    recovery = result.measures.recovery
+    if recovery.state == "recovered" and recovery.interval is not None:
+        return f"Service was disrupted and back after {point_text(recovery.interval)}; {low}. {scene.zero_words}."
+    if recovery.state == "censored":
+        return f"Service was disrupted and did not recover while watched; {low}. {scene.zero_words}."
+    if recovery.state == "none":
+        return f"No disruption by the recovery rule; {low}. {scene.zero_words}."
+    return f"{low[:1].upper()}{low[1:]}. {scene.zero_words}."
+
+
+def recovery_limit_ns(result: Result) -> int | None:
+    """The limit of the plain recovery objective, when there is one."""
+    return next(
+        (
+            limit_ns(objective.limit) or limit_ns(objective.text)
+            for objective in result.objectives
+            if objective.measure == "recovery_time"
+        ),
+        None,
+    )
+
+
+def _trend(result: Result, extras: ReportExtras) -> tuple[Figure | None, str]:
+    earlier = extras.comparable[-11:]
+    if not earlier:
+        return None, "No earlier comparable run is stored yet. One run is one sample: repeat it on a schedule."
+    recovery = result.measures.recovery
+    this = ComparableRun(
+        run_id=result.run.run_id,
+        started_utc=result.run.started_utc,
+        verdict=result.verdict,
+        recovery=recovery.interval if recovery.state in ("recovered", "none", "censored") else None,
+    )
+    runs = [run for run in earlier if run.run_id != this.run_id] + [this]
+    passed = sum(run.verdict is Verdict.PASS for run in runs)
+    note = f"{passed} of the last {len(runs)} comparable runs passed, this one included."
+    if passed == len(runs):
+        note += (
+            f" A true failure rate of up to {percent(1 - 0.05 ** (1 / passed))} is still possible (95 % confidence)."
+        )
+    limit = recovery_limit_ns(result)
+    name = Words(name="trend", title="Recovery time of comparable runs", finding=note)
+    wide, narrow = trend_strip(runs, limit, name, WIDE), trend_strip(runs, limit, name, NARROW)
+    if wide is None or narrow is None:
+        return None, note
+    rows = tuple(
+        (
+            Cell(text=run.run_id, code=True),
+            Cell(text=when(run.started_utc)),
+            Cell(text="–" if run.recovery is None else point_text(run.recovery)),
+            Cell(text="", badge=words.VERDICT_BADGES[run.verdict]),
+        )
+        for run in runs
+    )
+    columns = (
+        Column(head="Run"),
+        Column(head="Started"),
+        Column(head="Recovery", numeric=True),
+        Column(head="Verdict"),
+    )
+    table = Table(caption="Comparable runs, oldest first", columns=columns, rows=rows)
+    picture = Picture(wide=wide, narrow=narrow)
+    return Figure(anchor="trend", title="Comparable runs", finding=note, picture=picture, table=table), note
+
+
+def _footer(result: Result, extras: ReportExtras) -> tuple[str, ...]:
+    run, safety = result.run, result.safety
+    proof = (
+        f"{safety.verified} of {safety.journaled} faults proven reverted"
+        if safety.journaled
+        else "no fault was applied, nothing to revert"
+    )
+    clean = not (safety.unresolved or safety.residue) and safety.verified >= safety.journaled
+    left = "nothing left behind" if clean and result.verdict is not Verdict.ERROR else "not proven that nothing is left"
+    parts = [
+        f"run {run.run_id}",
+        f"plan {run.plan_hash[:12]}",
+        f"seed {run.seed}",
+        f"blackstart {run.version}",
+        proof,
+        left,
+    ]
+    if extras.manifest_hash:
+        parts.insert(2, f"manifest {extras.manifest_hash[:12]}")
+    if run.owner:
+        parts.append(f"owner {run.owner}")
+    return tuple(parts)
+
+
+def _facts(result: Result) -> tuple[str, ...]:
+    run = result.run
+    return (
+        run.name,
+        f"stack {run.stack} ({run.environment})",
+        when(run.started_utc),
+        f"lasted {format_duration(run.duration_ns)}",
+        f"load {run.load}" if run.load else f"profile {run.profile}",
+    )
+
+
+def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
+    """Page one of a cleaned result."""
+    lines = objective_lines(result)
+    findings = finding_lines(result.findings)
+    trend, note = _trend(result, extras)
+    more = len(lines) - MOST_OBJECTIVES
+    hidden = len(findings) - MOST_FINDINGS
+    return Front(
+        verdict=words.VERDICT_BADGES[result.verdict],
+        title=result.run.title or result.run.name,
+        sentence=result.sentence,
+        facts=_facts(result),
+        banners=result.run.banners,
+        meaning=words.MEANING[result.verdict],
+        reasons=_reasons(result),
+        commands=result.safety.commands[:6],
+        tiles=tiles.build_tiles(result, recovery_limit_ns(result)),
+        ribbon=_ribbon(result, scene),
+        means=means(result),
+        not_shown=not_shown(result),
+        objectives=lines[:MOST_OBJECTIVES],
+        objectives_more=f"{more} more objectives, all met or listed below" if more > 0 else "",
+        findings=findings[:MOST_FINDINGS],
+        findings_more=f"{hidden} more findings under Evidence" if hidden > 0 else "",
+        trend=trend,
+        trend_note=note,
+        footer=_footer(result, extras),
+    )
