@@ -45,7 +45,11 @@ def _instances(selector: Selector, stack: Stack) -> list[Instance]:
 
 
 def _is_drillable(instance: Instance, stack: Stack) -> bool:
-    names = {instance.name, f"instance:{instance.name}", f"region:{instance.region}", f"service:{instance.service}"}
+    names = {instance.name, f"instance:{instance.name}"}
+    # what has no region must not match "region:*"
+    names |= {
+        f"{by}:{name}" for by, name in (("region", instance.region), ("service", instance.service)) if name is not None
+    }
     return any(fnmatchcase(name, pattern) for name in names for pattern in stack.drillable)
 
 

@@ -1,0 +1,264 @@
+"""Plans of small literal experiments: targets, instants, refusals, hash."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from harness.errors import SpecError, UnsafeError
+from harness.model.catalog import Catalog, FaultKind, HostKind
+from harness.model.experiment import (
+    SLO,
+    ArrivalSpec,
+    At,
+    BlastRadius,
+    Experiment,
+    FaultEntry,
+    LoadSpec,
+    Repeat,
+    Selector,
+    StatedPredicate,
+    SteadyState,
+    StepEntry,
+    Traffic,
+)
+from harness.model.fields import Params
+from harness.model.plan import Plan
+from harness.model.predicate import MeasureRef, Predicate
+from harness.model.stack import HostSpec, Instance, Link, ProbeSpec, Region, Stack
+from harness.plan.make import dump_plan, load_plan, make_plan
+
+S = 1_000_000_000
+
+
+def fault_kind(name: str, **more: Any) -> FaultKind:
+    told = {
+        "doc": "",
+        "params": Params,
+        "code": "x:y",
+        "what": f"{name} {{target}}",
+        "clients_see": "",
+        "on_revert": "",
+        "witness": "",
+    }
+    return FaultKind(name=name, **(told | more))
+
+
+KINDS = {
+    ("fault", "kill"): fault_kind(
+        "kill", targets=frozenset({"instance"}), hosts=frozenset({"process", "pid"}), needs_start=True
+    ),
+    ("fault", "partition"): fault_kind("partition", targets=frozenset({"link"}), two_sided=True),
+    ("fault", "refuse"): fault_kind("refuse", targets=frozenset({"link"})),
+    ("host", "process"): HostKind(name="process", doc="", params=Params, code="x:y", started_by_run=True),
+    ("host", "pid"): HostKind(name="pid", doc="", params=Params, code="x:y", started_by_run=False),
+    ("host", "external"): HostKind(name="external", doc="", params=Params, code="x:y", started_by_run=False),
+}
+CATALOG = Catalog(paths={}, _loaded=dict(KINDS))
+
+
+def instance(name: str, region: str | None, host: str = "process", **params: Any) -> Instance:
+    return Instance(
+        name=name,
+        region=region,
+        service=name.split("-")[0],
+        host=HostSpec(kind=host, params=params),
+        ports={"http": None},
+    )
+
+
+STACK = Stack(
+    name="toy",
+    base_dir="/somewhere/stacks",
+    regions={name: Region(name=name) for name in ("eu", "us")},
+    instances={
+        each.name: each
+        for each in (
+            instance("edge", None),
+            instance("gw-eu", "eu"),
+            instance("db-eu", "eu"),
+            instance("gw-us", "us"),
+            instance("db-us", "us"),
+        )
+    },
+    links={
+        "eu-us": Link(name="eu-us", source="db-eu", to="db-us", to_port="http"),
+        "us-eu": Link(name="us-eu", source="db-us", to="db-eu", to_port="http"),
+        "edge-eu": Link(name="edge-eu", source="edge", to="gw-eu", to_port="http"),
+    },
+    drillable=("region:*", "link:*"),
+)
+
+
+def predicate(name: str, op: Any, value: float, unit: Any = "ns", for_ns: int | None = None) -> Predicate:
+    return Predicate(
+        measure=MeasureRef(name=name), op=op, value=value, unit=unit, for_ns=for_ns, text=f"{name} {op} {value}"
+    )
+
+
+def kill(name: str = "down", **more: Any) -> FaultEntry:
+    told = {
+        "kind": "kill",
+        "params": {},
+        "at": At(offset_ns=0),
+        "on": Selector(by="region", names=("eu",)),
+        "for_ns": 20 * S,
+    }
+    return FaultEntry(id=name, **(told | more))
+
+
+def experiment(*timeline: Any, **more: Any) -> Experiment:
+    told = {
+        "name": "t",
+        "title": "t",
+        "hypothesis": "h",
+        "source": "/somewhere/t.yaml",
+        "base_dir": "/somewhere",
+        "stack": STACK,
+        "seed": 7,
+        "load": LoadSpec(profile="http", arrival=ArrivalSpec(rate_per_s=60), timeout_ns=2 * S),
+        "steady_state": SteadyState(for_ns=5 * S, require=()),
+        "recovered_when": predicate("good", ">=", 0.99, "ratio", 3 * S),
+        "timeline": timeline,
+    }
+    return Experiment(**(told | more))
+
+
+def planned(*timeline: Any, **more: Any) -> Plan:
+    return make_plan(experiment(*timeline, **more), CATALOG)
+
+
+def names(plan: Plan) -> list[str]:
+    return [target.name for target in plan.faults[0].targets]
+
+
+def test_a_region_is_all_of_its_instances() -> None:
+    plan = planned(kill())
+    assert names(plan) == ["gw-eu", "db-eu"]
+    assert plan.faults[0].what == "kill instance gw-eu, instance db-eu"
+
+
+def test_the_window_and_the_smallest_outage_are_stated() -> None:
+    plan = planned(kill())
+    assert plan.window_ns == 3 * S
+    assert plan.smallest_outage_ns is not None
+    assert plan.smallest_outage_ns <= S // 2, "DESIGN 9: every full outage of 0.5 s at 60/s"
+
+
+def test_pick_is_drawn_from_the_seed_and_stays_in_stack_order() -> None:
+    half = kill(on=Selector(by="service", names=("gw", "db"), pick="50%"))
+    wide = BlastRadius(regions=2)
+    first = names(planned(half, blast_radius=wide))
+    assert len(first) == 2
+    assert first == names(planned(half, blast_radius=wide))
+    assert {tuple(names(planned(half, blast_radius=wide, seed=seed))) for seed in range(20)} != {tuple(first)}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (kill(on=Selector(by="instance", names=("edge",))), "matches only what is not drillable: edge"),
+        (kill(on=Selector(by="service", names=("cache",))), "service cache matches no instance"),
+        (kill(on=Selector(by="region", names=("eu", "us"))), "touches 2 regions"),
+        (kill(on=Selector(by="region", names=("eu",), pick="3")), "asks for 3 of 2"),
+    ],
+)
+def test_what_may_not_be_touched_is_refused(entry: FaultEntry, message: str) -> None:
+    with pytest.raises(UnsafeError, match=message):
+        planned(entry)
+
+
+def test_a_region_with_one_undrillable_instance_is_refused_by_name_or_narrowed() -> None:
+    stack = dataclasses.replace(STACK, drillable=("gw-eu",))
+    with pytest.raises(UnsafeError, match="contains db-eu, which is not drillable"):
+        planned(kill(), stack=stack)
+    narrowed = kill(on=Selector(by="region", names=("eu",), only_drillable=True))
+    assert names(planned(narrowed, stack=stack)) == ["gw-eu"]
+
+
+def test_a_share_above_the_cap_is_refused() -> None:
+    with pytest.raises(UnsafeError, match=r"touches 2 of 5 instances \(40%\), more than the cap of 30%"):
+        planned(kill(), blast_radius=BlastRadius(share_ratio=0.3))
+
+
+def test_what_nothing_could_bring_back_is_refused() -> None:
+    attached = STACK.instances | {"gw-eu": instance("gw-eu", "eu", "pid", pid=7)}
+    with pytest.raises(UnsafeError, match="nothing could bring gw-eu back"):
+        planned(kill(), stack=dataclasses.replace(STACK, instances=attached))
+    startable = STACK.instances | {"gw-eu": instance("gw-eu", "eu", "pid", pid=7, start=["gw"])}
+    assert names(planned(kill(), stack=dataclasses.replace(STACK, instances=startable))) == ["gw-eu", "db-eu"]
+
+
+def between(**params: str) -> FaultEntry:
+    sides = ((Selector(by="region", names=("eu",)),), (Selector(by="region", names=("us",)),))
+    return FaultEntry(id="cut", kind="partition", params=params, at=At(offset_ns=0), between=sides)
+
+
+def test_a_partition_cuts_the_links_between_its_sides() -> None:
+    assert names(planned(between())) == ["eu-us", "us-eu"]
+    assert names(planned(between(direction="out"))) == ["eu-us"]
+    assert planned(between()).faults[0].side == ("db-eu", "gw-eu")
+
+
+def test_times_follow_references_jitter_and_repeats() -> None:
+    step = StepEntry(
+        id="promote", argv=("true",), cwd="/", at=At(offset_ns=2 * S, entry="down", edge="end"), within_ns=S
+    )
+    plan = planned(kill(at=At(offset_ns=S), jitter_ns=S), step)
+    begin = plan.faults[0].at_ns
+    assert S <= begin < 2 * S
+    assert plan.steps[0].at_ns == begin + 22 * S
+    flaps = planned(kill("flap", for_ns=S, repeat=Repeat(every_ns=3 * S, times=3)))
+    assert [(fault.id, fault.at_ns) for fault in flaps.faults] == [("flap#1", 0), ("flap#2", 3 * S), ("flap#3", 6 * S)]
+
+
+def test_two_faults_on_one_instance_at_once_are_refused_one_after_the_other_not() -> None:
+    with pytest.raises(UnsafeError, match="'down' and 'again' stand on db-eu, gw-eu at the same time"):
+        planned(kill(), kill("again", at=At(offset_ns=10 * S)))
+    planned(kill(), kill("again", at=At(offset_ns=20 * S)))
+
+
+def test_a_probe_through_a_broken_link_is_refused() -> None:
+    probe = ProbeSpec(name="lag", kind="http", params={"http": "http://${link:eu-us}/lag"})
+    with pytest.raises(UnsafeError, match="probe 'lag' runs through link 'eu-us'"):
+        planned(between(), stack=dataclasses.replace(STACK, probes={"lag": probe}))
+
+
+def test_an_observation_shorter_than_the_window_is_a_spec_error() -> None:
+    with pytest.raises(SpecError, match="shorter than the rule's window of 3 s"):
+        planned(kill(), observe_ns=S, settle_ns=S)
+
+
+def test_a_fault_that_ends_before_its_limit_could_be_judged_is_warned_about() -> None:
+    limit = (StatedPredicate(predicate=predicate("recovery_time", "<=", 5 * S)),)
+    assert "down: lasts 6 s" in planned(kill(for_ns=6 * S), objectives=limit).warnings[0]
+    assert planned(kill(for_ns=20 * S), objectives=limit).warnings == ()
+
+
+def test_the_forecast_is_the_limit_s_share_of_the_budget() -> None:
+    limit = (StatedPredicate(predicate=predicate("recovery_time", "<=", 5 * S)),)
+    slo = SLO(name="availability", target_ratio=0.999, window_ns=2_592_000 * S)
+    notional = planned(kill(), objectives=limit, slos=(slo,)).forecasts[0]
+    assert notional.cost_share_ratio == pytest.approx(5 / 2592)
+    assert notional.notional
+    real = planned(
+        kill(), objectives=limit, slos=(slo,), traffic=Traffic(at_drill_per_s=400, mean_per_s=250, source="x")
+    )
+    assert real.forecasts[0].cost_share_ratio == pytest.approx(5 / 2592 * 1.6)
+
+
+def test_a_plan_survives_the_disk_and_notices_tampering() -> None:
+    plan = planned(kill(jitter_ns=S), between())
+    assert load_plan(dump_plan(plan)) == plan
+    with pytest.raises(SpecError, match="the plan was changed after it was made"):
+        load_plan(dump_plan(plan).replace('"seed": 7', '"seed": 8'))
+
+
+def test_the_hash_does_not_depend_on_the_folder() -> None:
+    here = planned(kill())
+    moved = dataclasses.replace(STACK, base_dir="/elsewhere/stacks")
+    there = planned(kill(), stack=moved, source="/elsewhere/t.yaml", base_dir="/elsewhere")
+    assert here.hash == there.hash
+    assert here.hash != planned(kill(), seed=8).hash
