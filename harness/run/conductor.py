@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from harness import __version__
-from harness.errors import HarnessBug, HarnessError, InjectError, UnsafeError
+from harness.errors import HarnessBug, InjectError, UnsafeError
 from harness.history.events import AbortEvent, LoadEvent, NoteEvent, PhaseEvent, PhaseName, RunEvent
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan, Target
@@ -106,6 +106,7 @@ class Conductor:
         self._timeline: Timeline | None = None
         self._aborted: AbortTripped | None = None
         self._loading = False
+        self._t0_ns: int | None = None
 
     async def conduct(self) -> None:
         """From `plan` to `seal`. Afterwards the run directory holds all that there is to know."""
@@ -119,10 +120,9 @@ class Conductor:
                 await self._after()
         except UnsafeError as exc:
             self._note("refused", str(exc), "refused")
-        except HarnessError as exc:
-            self._abort(AbortTripped("error", f"{type(exc).__name__}: {exc}"))
-        except Exception as exc:  # our own bug: recorded, the verdict void, the stack whole
-            self._abort(AbortTripped("error", f"{type(exc).__name__}: {exc}"))
+        except Exception as exc:  # ours: recorded, the verdict void, the stack whole
+            cause = _innermost(exc)
+            self._abort(AbortTripped("error", f"{type(cause).__name__}: {cause}"))
         finally:
             await self._close()
 
@@ -182,9 +182,9 @@ class Conductor:
         await self._wait(experiment.steady_state.for_ns)
         self._steady_or_refuse()
         self._phase("inject")
-        t0_ns = self.clock.now_ns()
+        self._t0_ns = self.clock.now_ns()
         assert self._timeline is not None
-        await self._timeline.run(t0_ns)
+        await self._timeline.run(self._t0_ns)
         self._phase("observe")
         await self._wait(experiment.observe_ns)
         self._phase("heal")
@@ -307,7 +307,7 @@ class Conductor:
         rules = self.plan.experiment.abort_when
         while True:
             await asyncio.sleep(_TICK_S)
-            if self._timeline is None or not self._loading:
+            if self._t0_ns is None or self._aborted is not None:
                 continue
             now_ns = self.clock.now_ns()
             for rule in rules:
@@ -341,3 +341,10 @@ def _first(group: BaseExceptionGroup[E], kind: type[E]) -> E:
     for exc in group.exceptions:
         return _first(exc, kind) if isinstance(exc, BaseExceptionGroup) else exc
     raise HarnessBug("an exception group is never empty")
+
+
+def _innermost(exc: Exception) -> BaseException:
+    """What really went wrong, out of groups that hold it alone."""
+    while isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc

@@ -1,0 +1,346 @@
+"""The conductor over fakes for stack and load: order of phases, every way out through heal, and what is on record."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+import types
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from harness.errors import InjectError, UnsafeError
+from harness.history.events import AbortEvent, FaultEvent, NoteEvent, PhaseEvent, of_type, read_events
+from harness.model.catalog import Catalog, FaultKind
+from harness.model.experiment import ArrivalSpec, CheckSpec, Experiment, LoadSpec, SteadyState
+from harness.model.fields import Params
+from harness.model.plan import Plan, PlannedFault, Target
+from harness.model.ports import Evidence, FaultState, LoadReport
+from harness.model.predicate import MeasureRef, Predicate
+from harness.model.stack import Stack
+from harness.model.wiring import Wiring
+from harness.run.clock import MonotonicClock
+from harness.run.conductor import Conductor, Parts
+from harness.run.journal import JournalView
+from harness.run.world import RunWorld
+from harness.store.rundir import RunDir
+
+MS = 1_000_000
+
+
+class ToyParams(Params):
+    fail: str = ""
+
+
+class Toy:
+    """A fault on a set of names: broken while its name is in `broken`."""
+
+    state_type = FaultState
+    broken: ClassVar[set[str]] = set()
+
+    def __init__(self, params: ToyParams) -> None:
+        self.fail = params.fail
+
+    async def prepare(self, target: Target, world: Any) -> FaultState:
+        if self.fail == "prepare":
+            raise InjectError("cannot look at it")
+        return FaultState()
+
+    async def apply(self, state: Any, world: Any) -> None:
+        self.broken.add("it")
+        if self.fail == "apply":
+            raise InjectError("only half done")
+
+    async def witness(self, state: Any, world: Any) -> Evidence:
+        present = "it" in self.broken and self.fail != "witness"
+        return Evidence(present=present, at_ns=world.clock.now_ns(), what="looked")
+
+    async def revert(self, state: Any, world: Any) -> None:
+        if self.fail != "revert":
+            self.broken.discard("it")
+
+    async def verify(self, state: Any, world: Any) -> Evidence:
+        return Evidence(present="it" in self.broken, at_ns=world.clock.now_ns(), what="looked again")
+
+
+_module = types.ModuleType("toy_fault")
+_module.Toy = Toy  # type: ignore[attr-defined]
+sys.modules["toy_fault"] = _module
+KIND = FaultKind(
+    name="toy",
+    doc="",
+    params=ToyParams,
+    code="toy_fault:Toy",
+    targets=frozenset({"link"}),
+    what="",
+    clients_see="",
+    on_revert="",
+    witness="",
+)
+CATALOG = Catalog(paths={}, _loaded={("fault", "toy"): KIND})
+
+
+class FakeSession:
+    def __init__(self, *, refuse: bool = False, guard_ends: bool = False) -> None:
+        self.refuse, self.guard_ends = refuse, guard_ends
+        self.stopped = 0
+
+    async def start(self, journal: Any, recorder: Any) -> RunWorld:
+        if self.refuse:
+            raise UnsafeError("gateway-eu: not ready within 20 s")
+        return RunWorld("r", MonotonicClock(), Wiring(), {}, None)
+
+    async def watch(self, live: Any, recorder: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def guarded(self) -> str:
+        if not self.guard_ends:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.1)
+        return "exit code -9"
+
+    async def all_ready(self) -> bool:
+        return True
+
+    async def role_holder(self, role: str) -> str:
+        return "nobody"
+
+    @property
+    def entries(self) -> tuple[str, Mapping[str, str]]:
+        return "http://127.0.0.1:1", {"eu": "http://127.0.0.1:2"}
+
+    async def stop(self) -> tuple[str, ...]:
+        self.stopped += 1
+        return ()
+
+
+class FakeEngine:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def start(self, job: Any, sink: Callable[[Any], None]) -> None:
+        self.calls.append("start")
+
+    async def stop_arrivals(self) -> None:
+        self.calls.append("stop_arrivals")
+
+    async def drain(self, limit_ns: int) -> None:
+        self.calls.append("drain")
+
+    async def final(self, regions: Mapping[str, str], within_ns: int) -> None:
+        self.calls.append("final")
+
+    async def close(self) -> LoadReport:
+        self.calls.append("close")
+        return LoadReport(engine="fake", profile="http", model=None, closed_loop=False, workers=())
+
+    def dead(self) -> tuple[int, ...]:
+        return ()
+
+
+class FakeLive:
+    def __init__(self, answers: Mapping[str, bool | None]) -> None:
+        self.answers = answers
+
+    def feed(self, batch: Any) -> None: ...
+
+    def feed_probe(self, name: str, at_ns: int, value: float | None) -> None: ...
+
+    def holds(self, predicate: Predicate, now_ns: int, over_ns: int) -> bool | None:
+        return self.answers.get(predicate.text, True)
+
+
+def rule(text: str) -> Predicate:
+    return Predicate(measure=MeasureRef(name="good"), op=">=", value=0.9, unit="ratio", text=text)
+
+
+def plan(*, for_ns: int | None = 50 * MS, fail: str = "", **more: Any) -> Plan:
+    experiment = Experiment(
+        name="toy",
+        title="t",
+        hypothesis="h",
+        source="t.yaml",
+        base_dir="/",
+        stack=Stack(name="s", base_dir="/", instances={}),
+        seed=1,
+        load=LoadSpec(profile="http", arrival=ArrivalSpec(rate_per_s=10), timeout_ns=MS, warmup_ns=MS),
+        steady_state=SteadyState(for_ns=MS, require=(rule("calm"),)),
+        recovered_when=rule("good"),
+        observe_ns=20 * MS,
+        settle_ns=200 * MS,
+    )
+    fault = PlannedFault(
+        id="down",
+        entry="down",
+        kind="toy",
+        params={"fail": fail},
+        targets=(Target(kind="link", name="it"),),
+        at_ns=10 * MS,
+        for_ns=for_ns,
+        what="",
+        clients_see="",
+        on_revert="",
+    )
+    return Plan(experiment=dataclasses.replace(experiment, **more), faults=(fault,), window_ns=MS, longest_ns=0)
+
+
+class Ran:
+    def __init__(self, run_dir: RunDir, session: FakeSession, engine: FakeEngine) -> None:
+        self.events = read_events(run_dir.events)
+        self.journal = JournalView.read(run_dir.undo)
+        self.session, self.engine = session, engine
+        self.phases = [event.phase for event in of_type(self.events, PhaseEvent)]
+        self.stages = [event.stage for event in of_type(self.events, FaultEvent)]
+        self.notes = {event.code: event for event in of_type(self.events, NoteEvent)}
+        self.aborts = of_type(self.events, AbortEvent)
+
+
+async def conduct(
+    tmp_path: Path,
+    what: Plan,
+    *,
+    session: FakeSession | None = None,
+    answers: Mapping[str, bool | None] | None = None,
+    meanwhile: Callable[[Conductor], Any] | None = None,
+) -> Ran:
+    Toy.broken.clear()
+    run_dir = RunDir.create(tmp_path, "toy", datetime.now(UTC))
+    session, engine = session or FakeSession(), FakeEngine()
+    live = FakeLive(answers or {"abort": False})
+    conductor = Conductor(what, run_dir, CATALOG, Parts(session=session, engine=engine, live=live))
+    async with asyncio.timeout(20):
+        running = asyncio.ensure_future(conductor.conduct())
+        if meanwhile:
+            await meanwhile(conductor)
+        await running
+    assert session.stopped == 1
+    return Ran(run_dir, session, engine)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+LIFE = ["prepared", "applying", "applied", "witnessed", "still-there", "reverting", "reverted", "verified"]
+WHOLE = ["plan", "start", "warmup", "steady", "inject", "observe", "heal", "settle", "drain", "final", "seal"]
+
+
+async def test_a_run_goes_through_every_phase_and_closes_its_journal(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(checks=(CheckSpec(name="converged", kind="converged"),)))
+    assert ran.phases == WHOLE
+    assert ran.stages == LIFE
+    assert ran.engine.calls == ["start", "stop_arrivals", "drain", "final", "final", "close"]
+    assert ran.journal.closed
+    assert ran.journal.unresolved == ()
+    assert not Toy.broken
+    assert ran.aborts == ()
+
+
+async def test_the_intent_is_on_disk_before_the_fault_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = Toy.apply
+
+    async def apply(self: Toy, state: Any, world: Any) -> None:
+        seen.extend(intent.id for path in tmp_path.glob("*/undo.jsonl") for intent in JournalView.read(path).intents)
+        await real(self, state, world)
+
+    monkeypatch.setattr(Toy, "apply", apply)
+    await conduct(tmp_path, plan())
+    assert seen == ["down@it"]
+
+
+async def test_a_standing_fault_is_reverted_by_heal(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(for_ns=None))
+    heal = next(e.at_ns for e in of_type(ran.events, PhaseEvent) if e.phase == "heal")
+    reverting = next(e.at_ns for e in of_type(ran.events, FaultEvent) if e.stage == "reverting")
+    assert reverting >= heal
+    assert ran.stages == LIFE
+
+
+async def test_a_half_applied_fault_is_reverted_and_the_run_proves_nothing(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(fail="apply"))
+    assert not Toy.broken
+    assert ran.stages[-1] == "verified"
+    assert ran.notes["inject"].level == "unprovable"
+    assert "only half done" in ran.notes["inject"].text
+    assert ran.journal.closed
+
+
+async def test_a_fault_that_cannot_be_prepared_leaves_nothing_to_undo(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(fail="prepare"))
+    assert ran.stages == ["failed"]
+    assert ran.journal.intents == ()
+
+
+async def test_a_fault_without_effect_is_recorded_as_not_witnessed(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(fail="witness"))
+    assert "not-witnessed" in ran.stages
+    assert "gone-early" in ran.stages
+
+
+async def test_a_revert_that_does_not_take_is_dirty_and_stays_in_the_journal(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(fail="revert"))
+    assert "unverified" in ran.stages
+    assert ran.notes["unreverted"].level == "dirty"
+    assert [intent.id for intent in ran.journal.unresolved] == ["down@it"]
+    assert not ran.journal.closed
+
+
+async def test_a_stack_that_never_gets_ready_is_refused_and_stopped(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(), session=FakeSession(refuse=True))
+    assert ran.notes["refused"].text == "gateway-eu: not ready within 20 s"
+    assert ran.phases == ["plan", "start", "seal"]
+    assert ran.engine.calls == ["close"]
+
+
+@pytest.mark.parametrize("answer", [False, None])
+async def test_without_steady_state_nothing_is_injected(tmp_path: Path, answer: bool | None) -> None:
+    ran = await conduct(tmp_path, plan(), answers={"calm": answer})
+    assert ran.stages == []
+    assert "steady state not met: calm" in ran.notes["refused"].text
+
+
+async def test_an_abort_rule_heals_settles_and_reads_the_end(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(for_ns=10_000 * MS, abort_when=(rule("abort"),)), answers={"abort": True})
+    assert [abort.by for abort in ran.aborts] == ["rule"]
+    assert not Toy.broken
+    assert ran.phases[-5:] == ["heal", "settle", "drain", "final", "seal"]
+    assert ran.notes["settled"].level == "info"
+
+
+async def test_one_interrupt_heals_and_drains_without_final_reads(tmp_path: Path) -> None:
+    async def press(conductor: Conductor) -> None:
+        await until(lambda: "it" in Toy.broken)
+        conductor.interrupts.interrupt("SIGINT")
+
+    ran = await conduct(tmp_path, plan(for_ns=10_000 * MS), meanwhile=press)
+    assert [(abort.by, abort.reason) for abort in ran.aborts] == [("signal", "SIGINT")]
+    assert ran.phases[-3:] == ["heal", "drain", "seal"]
+    assert not Toy.broken
+    assert ran.journal.closed
+
+
+async def test_the_death_of_the_reaper_aborts(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(for_ns=10_000 * MS), session=FakeSession(guard_ends=True))
+    assert ran.aborts[0].by == "reaper"
+    assert "exit code -9" in ran.aborts[0].reason
+    assert not Toy.broken
+
+
+async def test_our_own_bug_heals_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: FakeSession) -> bool:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(FakeSession, "all_ready", broken)
+    ran = await conduct(tmp_path, plan(for_ns=None))
+    assert [(abort.by, abort.reason) for abort in ran.aborts] == [("error", "ZeroDivisionError: division by zero")]
+    assert not Toy.broken
+    assert ran.engine.calls[-1] == "close"
