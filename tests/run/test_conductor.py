@@ -313,7 +313,7 @@ async def test_an_abort_rule_heals_settles_and_reads_the_end(tmp_path: Path) -> 
     assert [abort.by for abort in ran.aborts] == ["rule"]
     assert not Toy.broken
     assert ran.phases[-5:] == ["heal", "settle", "drain", "final", "seal"]
-    assert ran.notes["settled"].level == "info"
+    assert "settled" in ran.notes, "a rule that still holds does not cut its own settling"
 
 
 async def test_one_interrupt_heals_and_drains_without_final_reads(tmp_path: Path) -> None:
