@@ -192,10 +192,12 @@ class AsyncioEngine:
     async def stop_arrivals(self) -> None:
         """See `Engine`: what was due is started, nothing is due from now on."""
         await self._ask({"t": "stop"}, "stopped", _ANSWER_S)
+        self._check_sink()
 
     async def drain(self, limit_ns: int) -> None:
         """See `Engine`."""
         await self._ask({"t": "drain", "limit_ns": limit_ns}, "drained", limit_ns / NS_PER_S + _ANSWER_S)
+        self._check_sink()
 
     async def final(self, regions: Mapping[str, str], within_ns: int) -> None:
         """See `Engine`. Each call is a further round of reads; `unread` are those of the last round."""
@@ -234,15 +236,18 @@ class AsyncioEngine:
         self._tails.append(tail)
 
     async def _ask(self, message: Message, answer: str, limit_s: float) -> list[Message | None]:
-        """Every worker's answer, in their order; raises HarnessBug when the sink has failed meanwhile."""
+        """Every worker's answer, in their order."""
         async with asyncio.TaskGroup() as asking:
             asked = [
                 asking.create_task(link.ask(message | {"worker": link.worker}, answer, limit_s)) for link in self._links
             ]
+        return [task.result() for task in asked]
+
+    def _check_sink(self) -> None:
+        """Raise HarnessBug when the sink has failed since the start."""
         for link in self._links:
             if link.sink_error is not None:
                 raise HarnessBug(f"the sink of load batches failed: {link.sink_error!r}") from link.sink_error
-        return [task.result() for task in asked]
 
     async def _kill(self) -> None:
         async with asyncio.TaskGroup() as ending:

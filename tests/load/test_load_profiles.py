@@ -1,0 +1,165 @@
+"""Profiles `chat` and `http` against raw servers: what is read, what ends an answer, what breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from harness.history.op import Op
+from harness.load.profile import load_profile
+
+SHA = hashlib.sha256(b"one two ").hexdigest()
+HEAD = "200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n" + (
+    "x-served-by: gw-1\r\nx-region: eu\r\nx-epoch: 3\r\nx-attempts: 2\r\nx-cached: 0\r\nx-model-rev: m1"
+)
+
+
+def event(content: str | None = None, finish: str | None = None, **more: Any) -> bytes:
+    delta = {} if content is None else {"content": content}
+    chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+WHOLE = event(role="assistant") + event("one ") + event("two ")
+DONE = b"data: [DONE]\n\n"
+
+
+async def turn(bench: Any, serve_raw: Any, body: bytes, head: str = HEAD, **options: Any) -> tuple[Op, list[bytes]]:
+    """One arrival of `chat` against a server that answers with these bytes and closes; the op and what was asked."""
+    asked: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        length = [line for line in request.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
+        request += await reader.readexactly(int(length[0].split()[1])) if length else b""
+        asked.append(request)
+        for piece in (f"HTTP/1.1 {head}\r\n\r\n".encode() + body[:7], body[7:]):
+            writer.write(piece)
+            await writer.drain()
+
+    async with serve_raw(handle) as url:
+        op = await bench.arrival(bench.user(load_profile("chat", options), url))
+    return op, asked
+
+
+async def test_a_turn(bench: Any, serve_raw: Any) -> None:
+    op, (asked,) = await turn(bench, serve_raw, WHOLE + event(finish="stop") + DONE)
+    assert (op.f, op.outcome, op.status, op.chunks, op.wrong, op.broken) == ("append", "ok", 200, 2, False, False)
+    assert (op.value, op.key, op.session, op.idem) == ("seed-0-1", "s0", "s0", "run-seed-0-1")
+    assert (op.served_by, op.region, op.epoch, op.attempts, op.cached, op.degraded) == ("gw-1", "eu", 3, 2, False, None)
+    assert op.version == "m1"
+    assert op.sent_ns is not None and op.first_ns is not None and op.done_ns is not None
+    assert op.sent_ns <= op.first_ns <= op.done_ns
+    head, _, body = asked.partition(b"\r\n\r\n")
+    lines = {line.split(b": ")[0].lower(): line.split(b": ")[1] for line in head.split(b"\r\n")[1:]}
+    assert (lines[b"idempotency-key"], lines[b"x-session"], lines[b"x-turn-value"]) == (
+        b"run-seed-0-1",
+        b"s0",
+        b"seed-0-1",
+    )
+    assert json.loads(body)["stream"] is True
+    assert bench.acknowledged == ["s0"]
+
+
+async def test_details_of_the_last_event_count(bench: Any, serve_raw: Any) -> None:
+    last = event(finish="stop", serving={"region": "us", "served_by": "gw-2", "epoch": 4, "answer_sha": SHA})
+    op, _ = await turn(bench, serve_raw, WHOLE + last + DONE)
+    assert (op.outcome, op.wrong, op.region, op.served_by, op.epoch) == ("ok", False, "us", "gw-2", 4)
+
+
+@pytest.mark.parametrize("where", ["usage", "top", "header"])
+async def test_wrong_content_is_wrong(bench: Any, serve_raw: Any, where: str) -> None:
+    other = "0" * 64
+    more = {"usage": {"usage": {"answer_sha": other}}, "top": {"answer_sha": other}, "header": {}}[where]
+    head = HEAD + (f"\r\nx-answer-sha: {other}" if where == "header" else "")
+    op, _ = await turn(bench, serve_raw, WHOLE + event(finish="stop", **more) + DONE, head)
+    assert (op.outcome, op.wrong, op.error) == ("ok", True, "wrong content")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (WHOLE, "cut stream"),
+        (WHOLE + event(finish="stop"), "no end of stream"),
+        (WHOLE + DONE, "no finish_reason"),
+        (WHOLE + b'data: {"error": {"message": "overloaded"}}\n\n' + DONE, "error event"),
+        (WHOLE + b"data: {oops\n\n", "not JSON"),
+        (WHOLE + b"data: 5\n\n", "not an object"),
+        (b"", "cut stream"),
+    ],
+)
+async def test_a_short_stream_is_broken_and_info(bench: Any, serve_raw: Any, body: bytes, error: str) -> None:
+    op, _ = await turn(bench, serve_raw, body)
+    assert (op.outcome, op.broken, op.error) == ("info", True, error)
+    assert bench.acknowledged == []
+
+
+async def test_a_break_of_the_wire_in_mid_stream(bench: Any, serve_raw: Any) -> None:
+    chunked = "200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
+    op, _ = await turn(bench, serve_raw, b"%x\r\n" % len(WHOLE) + WHOLE + b"\r\n", chunked)
+    assert (op.outcome, op.broken, op.error, op.chunks) == ("info", True, "payload-broken", 2)
+
+
+async def test_answers_in_one_piece(bench: Any, serve_raw: Any) -> None:
+    answer = {
+        "choices": [{"message": {"content": "one two "}, "finish_reason": "stop"}],
+        "serving": {"answer_sha": SHA},
+    }
+    head = "200 OK\r\nx-cached: replay\r\nx-degraded: small\r\nconnection: close"
+    op, _ = await turn(bench, serve_raw, json.dumps(answer).encode(), head, stream=False)
+    assert (op.outcome, op.wrong, op.cached, op.degraded) == ("ok", False, True, "small")
+    op, _ = await turn(bench, serve_raw, b'{"choices": []}', head, stream=False)
+    assert (op.outcome, op.error) == ("info", "no answer in the body")
+
+
+async def test_final_reads_list_values_and_a_missing_session_is_empty(bench: Any, serve_raw: Any) -> None:
+    answers = iter(
+        [
+            ("200 OK", b'{"turns": [{"seq": 1, "value": "a"}, {"seq": 2, "value": "b"}]}'),
+            ("404 No", b"{}"),
+            ("503 Busy", b"{}"),
+        ]
+    )
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        assert request.startswith(b"GET /v1/sessions/s9 ")
+        head, body = next(answers)
+        writer.write(f"HTTP/1.1 {head}\r\nconnection: close\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    async with serve_raw(handle) as url:
+        for _ in range(3):
+            user = bench.user(load_profile("chat", {}), url, session="s9", region="us", phase="final")
+            try:
+                await user.final()
+            except Exception as exc:
+                assert exc is user._ended_by
+    ops = bench.ops()
+    assert [(op.outcome, op.result) for op in ops] == [("ok", '["a","b"]'), ("ok", "[]"), ("fail", None)]
+    assert {(op.phase, op.region, op.session, op.f) for op in ops} == {("final", "us", "s9", "read")}
+
+
+async def test_http_asks_a_path(bench: Any, serve_raw: Any) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
+        status = "404 No" if line == b"GET /none HTTP/1.1" else "201 Made"
+        writer.write(f"HTTP/1.1 {status}\r\nx-instance: i1\r\nconnection: close\r\n\r\nhello".encode())
+        await writer.drain()
+
+    named = {"served_by_header": "x-instance"}
+    cases: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
+        ({"expect": 201, "contains": "ell"} | named, ("get", "ok", 201, "i1", False)),
+        ({"expect": 201, "contains": "elk", "stream": True}, ("get", "ok", 201, None, True)),
+        ({"method": "POST", "body": "{}"}, ("post", "fail", 201, None, False)),  # another status than asked for
+        ({"path": "/none"}, ("get", "fail", 404, None, False)),
+        ({"path": "/none", "expect": 404}, ("get", "ok", 404, None, False)),
+    ]
+    async with serve_raw(handle) as url:
+        for options, expected in cases:
+            op = await bench.arrival(bench.user(load_profile("http", options), url))
+            assert (op.f, op.outcome, op.status, op.served_by, op.wrong) == expected, options
