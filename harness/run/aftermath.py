@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError, RevertError
 from harness.model.catalog import Catalog
-from harness.run.journal import Closed, Intent, Journal, JournalView, Reverted
+from harness.run.journal import PROXY, REAPER, Closed, Intent, Journal, JournalView, Reverted
 from harness.run.process import end_process, is_alive
 from harness.run.undo import finish
 from harness.run.world import RunWorld, revive_world
+from harness.stacks.client import end_stack
 
 __all__ = ["Aftermath", "resolve", "revert_intents"]
 
@@ -98,12 +100,21 @@ async def _revert_one(intent: Intent, world: RunWorld, catalog: Catalog) -> tupl
 
 
 async def _end_spawned(view: JournalView) -> tuple[str, ...]:
-    ended = []
-    for order in sorted({spawned.order for spawned in view.spawned}):
+    """End load workers, then the stack with its process host, then the fault proxy that the stack ran through."""
+    ended = await _end_processes(view, range(PROXY))
+    if view.opened is not None and view.opened.state_dir is not None:
+        ended += await end_stack(view.opened.state_dir)
+        shutil.rmtree(view.opened.state_dir, ignore_errors=True)
+    return ended + await _end_processes(view, range(PROXY, REAPER + 1))
+
+
+async def _end_processes(view: JournalView, orders: range) -> tuple[str, ...]:
+    ended: tuple[str, ...] = ()
+    for order in sorted({spawned.order for spawned in view.spawned if spawned.order in orders}):
         ours = [spawned for spawned in view.spawned if spawned.order == order and spawned.pid != os.getpid()]
         alive = [spawned for spawned in ours if is_alive(spawned.pid, spawned.ticks)]
         async with asyncio.TaskGroup() as group:
             for spawned in alive:
                 group.create_task(end_process(spawned.pid, spawned.ticks, grace_s=5.0))
-        ended += [f"{spawned.what} (pid {spawned.pid})" for spawned in alive]
-    return tuple(ended)
+        ended += tuple(f"{spawned.what} (pid {spawned.pid})" for spawned in alive)
+    return ended

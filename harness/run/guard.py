@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from harness.errors import UnsafeError
-from harness.run.journal import Journal, Spawned
+from harness.run.journal import REAPER, Journal, Spawned
 from harness.run.process import start_ticks
 from harness.run.reaper import READY
 
@@ -58,7 +58,7 @@ class Guard:
             raise UnsafeError(
                 "the reaper did not come up", remedy=f"see {Path(journal.path.parent, 'logs', 'reaper.log')}"
             )
-        journal.append(Spawned(what="reaper", pid=process.pid, ticks=start_ticks(process.pid), order=99))
+        journal.append(Spawned(what="reaper", pid=process.pid, ticks=start_ticks(process.pid), order=REAPER))
         return guard
 
     @property

@@ -20,14 +20,15 @@ from harness.model.fields import JsonObject
 from harness.model.plan import Target
 from harness.model.wiring import Wiring
 
-__all__ = ["Closed", "Intent", "Journal", "JournalView", "Opened", "Reverted", "Spawned"]
+__all__ = ["LOAD", "PROXY", "REAPER", "Closed", "Intent", "Journal", "JournalView", "Opened", "Reverted", "Spawned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """First line: whose journal it is, and what the world looks like to whoever must finish it.
 
-    `hosts` maps instance -> {"kind": ..., "recipe": ...}; `links` is the fault proxy's recipe.
+    `hosts` maps instance -> {"kind": ..., "recipe": ...}; `links` is the fault proxy's recipe; `state_dir` is where the
+    process host keeps what it started (None: nothing is started by this run).
     """
 
     t: Literal["opened"] = "opened"
@@ -39,11 +40,16 @@ class Opened:
     wiring: Wiring
     hosts: dict[str, JsonObject] = field(default_factory=dict)
     links: JsonObject | None = None
+    state_dir: str | None = None
+
+
+LOAD, PROXY, REAPER = 10, 90, 99
+"""Orders in which spawned processes end: load first; the stack goes between load and proxy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spawned:
-    """A process of ours that must not outlive the run. `order`: lower ends first (load, then the stack, then its proxy)."""
+    """A process of ours that must not outlive the run. `order`: lower ends first."""
 
     t: Literal["spawned"] = "spawned"
     what: str

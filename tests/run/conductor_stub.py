@@ -18,7 +18,7 @@ from harness.registry import catalog
 from harness.run.clock import MonotonicClock
 from harness.run.faultlife import FaultLife
 from harness.run.guard import Guard
-from harness.run.journal import Journal, Opened, Spawned
+from harness.run.journal import PROXY, Journal, Opened, Spawned
 from harness.run.process import start_ticks
 from harness.run.recorder import Recorder
 from harness.run.world import RunWorld
@@ -58,7 +58,7 @@ async def main(run_dir: Path, upstream_port: str, deadline_s: float) -> None:
             links=proxy.links.recipe(),
         )
     )
-    journal.append(Spawned(what="fault proxy", pid=proxy.pid, ticks=start_ticks(proxy.pid), order=90))
+    journal.append(Spawned(what="fault proxy", pid=proxy.pid, ticks=start_ticks(proxy.pid), order=PROXY))
     for link in ("a", "b"):
         await proxy.links.create(link, "127.0.0.1:0", f"127.0.0.1:{upstream_port}", {})
     guard = await Guard.arm(journal)
