@@ -1,0 +1,151 @@
+"""The edge process: the OpenAI-compatible front of both regions, and the arbiter between them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from harness.reference.arbiter import Arbiter, Settings
+from harness.reference.channel import Wire
+from harness.reference.governor import Limits
+from harness.reference.health import UP, Thresholds
+from harness.reference.metrics import Metrics
+from harness.reference.mutants import MUTANTS
+from harness.reference.oracle import PINS
+from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
+from harness.reference.relay import Patience, Relay
+
+__all__ = ["main"]
+
+_READ_S = 2.0
+
+
+class _Edge:
+    def __init__(self, arbiter: Arbiter, session: aiohttp.ClientSession, mutants: frozenset[str]) -> None:
+        self.arbiter = arbiter
+        self.session = session
+        self.mutants = mutants
+
+    async def read(self, request: web.Request) -> web.Response:
+        """A read passed on to the region that serves; reads have no effect and may be tried again by anyone."""
+        region = self.arbiter.servable()
+        if region is None:
+            return failure(503, "no_upstream", "no region can serve this now", {"retry-after": "1", "x-attempts": "0"})
+        timeout = aiohttp.ClientTimeout(total=_READ_S)
+        try:
+            async with self.session.get(f"{region.url}{request.path_qs}", timeout=timeout) as reply:
+                body = await reply.read()
+                headers = {key: reply.headers[key] for key in ("x-served-by", "x-region") if key in reply.headers}
+        except (aiohttp.ClientError, OSError) as exc:
+            self.arbiter.live(region, good=False)
+            return failure(502, "upstream_failed", repr(exc), {"x-attempts": "1"})
+        headers |= {"x-epoch": str(self.arbiter.epoch), "x-attempts": "1"}
+        return web.Response(body=body, status=reply.status, content_type="application/json", headers=headers)
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Ready when a region serves; the standby's state stands beside it."""
+        ready = self.arbiter.servable() is not None
+        return web.json_response(self.arbiter.about(), status=200 if ready else 503)
+
+    async def redundant(self, _request: web.Request) -> web.Response:
+        """200 when both regions are up and the standby could be promoted without loss."""
+        both = all(region.health.state == UP for region in self.arbiter.regions.values())
+        ready = both and bool(self.arbiter.replication()["redundant"])
+        return web.json_response(self.arbiter.about(), status=200 if ready else 503)
+
+    async def events(self, request: web.Request) -> web.Response:
+        """The decisions, oldest first; `?since=N` leaves out those up to N."""
+        since = int(request.query.get("since") or 0)
+        return web.json_response([event for event in self.arbiter.events if event["seq"] > since])
+
+    async def replication(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.arbiter.replication())
+
+    async def about(self, _request: web.Request) -> web.Response:
+        active = set(self.mutants).union(*(region.mutants for region in self.arbiter.regions.values()))
+        body: Wire = {
+            "stack": "genai", "size": "tiny", "replication": self.arbiter.settings.mode,
+            "mutants": [{"name": name, "what": MUTANTS[name]} for name in sorted(active)],
+            "pins": {"model": PINS.model, "tokenizer": PINS.tokenizer, "template": PINS.template},
+            **self.arbiter.about(),
+        }  # fmt: skip
+        return web.json_response(body)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = flags("edge")
+    parser.add_argument(
+        "--region", action="append", required=True, metavar="NAME=URL", help="twice; the first is primary at the start"
+    )
+    parser.add_argument("--state", type=Path, help="a file for the route; kept over restarts")
+    parser.add_argument("--replication", choices=("sync", "async"), default="sync")
+    parser.add_argument("--probe-ms", type=float, default=250)
+    parser.add_argument("--probe-timeout-ms", type=float, default=500)
+    parser.add_argument("--down-after-ms", type=float, default=1500, help="without a good probe, a region is down")
+    parser.add_argument("--peer-silent-ms", type=float, default=1000, help="then the standby leaves the replica set")
+    parser.add_argument("--lease-ms", type=float, default=1400)
+    parser.add_argument("--hold-ms", type=float, default=300, help="a request waits so long for a region to serve it")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the edge until SIGTERM."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    regions = dict(entry.partition("=")[::2] for entry in args.region)
+    if len(regions) != 2 or not all(regions.values()):
+        parser.error(f"--region: expected two NAME=URL, got {args.region!r}")
+    run_program(lambda tasks, app: _build(tasks, app, args, mutants_of(parser, args)), args)
+
+
+def _ns(milliseconds: float) -> int:
+    return int(milliseconds * 1_000_000)
+
+
+async def _build(
+    tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace, mutants: frozenset[str]
+) -> None:
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=10))
+    metrics = Metrics()
+    settings = Settings(
+        mode=args.replication,
+        mutants=mutants,
+        state=args.state,
+        probe_s=args.probe_ms / 1e3,
+        probe_within_s=args.probe_timeout_ms / 1e3,
+        thresholds=Thresholds(down_after_ns=_ns(args.down_after_ms)),
+        limits=Limits(peer_silent_ns=_ns(args.peer_silent_ms), lease_ns=_ns(args.lease_ms)),
+    )
+    regions = dict(entry.partition("=")[::2] for entry in args.region)
+    arbiter = Arbiter(regions, settings, session, metrics)
+    relay = Relay(arbiter, session, metrics, Patience(hold_s=args.hold_ms / 1e3))
+    edge = _Edge(arbiter, session, mutants)
+
+    async def close(_app: web.Application) -> None:
+        await session.close()
+
+    app.on_cleanup.append(close)
+    app.router.add_post("/v1/chat/completions", relay.chat)
+    for path in ("/v1/models", "/v1/sessions/{id}", "/v1/journal/{op}", "/v1/quarantine"):
+        app.router.add_get(path, edge.read)
+    app.router.add_get("/livez", edge.livez)
+    app.router.add_get("/readyz", edge.readyz)
+    app.router.add_get("/v1/redundant", edge.redundant)
+    app.router.add_get("/events", edge.events)
+    app.router.add_get("/v1/replication", edge.replication)
+    app.router.add_get("/v1/about", edge.about)
+    app.router.add_get("/metrics", metrics_page(metrics))
+    for region in arbiter.regions.values():
+        tasks.create_task(arbiter.watch(region))
+    tasks.create_task(arbiter.govern())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The engine process: an OpenAI-compatible server whose model is the oracle and whose speed depends on its load."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from harness.reference import oracle
+from harness.reference.metrics import Metrics
+from harness.reference.oracle import PINS, Basis, Pins
+from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
+from harness.reference.sse import DONE, write_event
+
+__all__ = ["Speed", "main"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How the simulated hardware behaves. Times in seconds."""
+
+    first_s: float  # before the first token
+    step_s: float  # between tokens, alone
+    per_running_s: float  # more between tokens, for each other stream that runs
+    shortest: int  # tokens of an answer
+    longest: int
+    per_event: int  # tokens of one event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    id: str
+    basis: Basis
+    start: int  # first token to say: over 0 when continuing
+    count: int  # tokens of the whole answer
+    finish: str
+
+    def text(self, start: int, end: int) -> str:
+        return "".join(oracle.token(self.basis, index) for index in range(start, end))
+
+    def usage(self, prompt_tokens: int) -> dict[str, int]:
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": self.count,
+            "total_tokens": prompt_tokens + self.count,
+        }
+
+
+class _Engine:
+    def __init__(self, name: str, speed: Speed, metrics: Metrics) -> None:
+        self.name = name
+        self.speed = speed
+        self.metrics = metrics
+        self.running = 0
+
+    def job(self, body: Mapping[str, Any]) -> _Job:
+        """The work asked for; raises ValueError when the request makes no sense, LookupError for other revisions."""
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+            raise ValueError("messages: expected a list of at least one message")
+        pins = Pins(**body["pins"]) if "pins" in body else PINS
+        if pins != PINS:
+            raise LookupError(f"pins: this engine serves {PINS}, got {pins}")
+        seed, limit = body.get("seed") or 0, body.get("max_tokens") or body.get("max_completion_tokens")
+        basis = Basis(pins=pins, prompt=oracle.prompt_sha(messages, pins.template), seed=int(seed))
+        wanted = oracle.length(basis, self.speed.shortest, self.speed.longest)
+        count = wanted if limit is None else max(1, min(wanted, int(limit)))
+        start = int(body.get("continue_from") or 0)
+        if not 0 <= start <= count:
+            raise ValueError(f"continue_from: expected 0 to {count}, got {start}")
+        finish = "stop" if count == wanted else "length"
+        return _Job(id=f"engine-{time.monotonic_ns()}", basis=basis, start=start, count=count, finish=finish)
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        try:
+            body = await request.json()
+            job = self.job(body)
+        except LookupError as exc:
+            return failure(409, "wrong_revision", str(exc))
+        except (TypeError, ValueError) as exc:
+            return failure(400, "bad_request", str(exc))
+        prompt_tokens = sum(len(str(message.get("content"))) // 4 + 1 for message in body["messages"])
+        self.running += 1
+        self.metrics.gauge("vllm:num_requests_running", self.running)
+        try:
+            answer = self._stream if body.get("stream") else self._whole
+            return await answer(request, job, prompt_tokens)
+        finally:
+            self.running -= 1
+            self.metrics.gauge("vllm:num_requests_running", self.running)
+
+    def _headers(self, job: _Job) -> dict[str, str]:
+        pins = job.basis.pins
+        return {
+            "x-served-by": self.name,
+            "x-model-rev": pins.model,
+            "x-tokenizer-rev": pins.tokenizer,
+            "x-template-rev": pins.template,
+            "x-answer-sha": oracle.text_sha(oracle.answer(job.basis, job.count)),
+        }
+
+    async def _stream(self, request: web.Request, job: _Job, prompt_tokens: int) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", **self._headers(job)})
+        await response.prepare(request)
+        due = time.monotonic()
+        step = self.speed.first_s
+        for start in range(job.start, job.count, self.speed.per_event):
+            end = min(start + self.speed.per_event, job.count)
+            pause = step + (self.speed.step_s + self.speed.per_running_s * (self.running - 1)) * (end - start)
+            step = 0.0
+            due += pause
+            await asyncio.sleep(due - time.monotonic())  # against the schedule: late wake-ups do not add up
+            self.metrics.observe("vllm:inter_token_latency_seconds", pause / (end - start))
+            await response.write(write_event(self._chunk(job, {"content": job.text(start, end)}, None)))
+            self.metrics.count("vllm:generation_tokens_total", end - start)
+        last = self._chunk(job, {}, job.finish) | {"usage": job.usage(prompt_tokens)}
+        await response.write(write_event(last) + DONE)
+        self.metrics.count("vllm:request_success_total", finished_reason=job.finish)
+        return response
+
+    async def _whole(self, request: web.Request, job: _Job, prompt_tokens: int) -> web.StreamResponse:
+        tokens = job.count - job.start
+        await asyncio.sleep(
+            self.speed.first_s + (self.speed.step_s + self.speed.per_running_s * (self.running - 1)) * tokens
+        )
+        message = {"role": "assistant", "content": job.text(job.start, job.count)}
+        self.metrics.count("vllm:generation_tokens_total", tokens)
+        self.metrics.count("vllm:request_success_total", finished_reason=job.finish)
+        reply = {
+            "id": job.id, "object": "chat.completion", "created": int(time.time()), "model": job.basis.pins.model,
+            "choices": [{"index": 0, "message": message, "finish_reason": job.finish}],
+            "usage": job.usage(prompt_tokens),
+        }  # fmt: skip
+        return web.json_response(reply, headers=self._headers(job))
+
+    def _chunk(self, job: _Job, delta: dict[str, str], finish: str | None) -> dict[str, Any]:
+        return {
+            "id": job.id, "object": "chat.completion.chunk", "created": 0, "model": job.basis.pins.model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        }  # fmt: skip
+
+    async def models(self, _request: web.Request) -> web.Response:
+        model = {"id": PINS.model, "object": "model", "created": 0, "owned_by": "genai"}
+        return web.json_response({"object": "list", "data": [model]})
+
+    async def health(self, _request: web.Request) -> web.Response:
+        return web.json_response({"running": self.running})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the engine until SIGTERM."""
+    parser = flags("engine")
+    parser.add_argument("--region", default="")
+    parser.add_argument("--first-ms", type=float, default=15, help="time before the first token")
+    parser.add_argument("--step-ms", type=float, default=5, help="time between tokens, alone")
+    parser.add_argument("--per-running-us", type=float, default=50, help="more of it for each other stream")
+    parser.add_argument("--min-tokens", type=int, default=16)
+    parser.add_argument("--max-tokens", type=int, default=24)
+    parser.add_argument("--tokens-per-event", type=int, default=4)
+    args = parser.parse_args(argv)
+    mutants_of(parser, args)
+    run_program(lambda tasks, app: _build(tasks, app, args), args)
+
+
+async def _build(_tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace) -> None:
+    speed = Speed(
+        first_s=args.first_ms / 1e3,
+        step_s=args.step_ms / 1e3,
+        per_running_s=args.per_running_us / 1e6,
+        shortest=args.min_tokens,
+        longest=args.max_tokens,
+        per_event=args.tokens_per_event,
+    )
+    metrics = Metrics(region=args.region, model_name=PINS.model)
+    engine = _Engine(args.name, speed, metrics)
+    app.router.add_post("/v1/chat/completions", engine.chat)
+    app.router.add_get("/v1/models", engine.models)
+    for path in ("/health", "/livez", "/readyz"):
+        app.router.add_get(path, engine.health)
+    app.router.add_get("/metrics", metrics_page(metrics))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,309 @@
+"""The log of one region on disk: a hash chain of turns, outcomes and epochs in SQLite (WAL, synchronous=FULL).
+
+Everything here is synchronous and runs in one thread; who may append, and when an entry counts, is `replica.py`.
+A turn is two entries: `turn` when it is accepted (before any token is generated) and `outcome` when its answer is
+complete. A resend after a failover finds the first and is continued, or finds both and is answered from the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["GENESIS", "Config", "Conflict", "Draft", "Entry", "Journal"]
+
+GENESIS = "0" * 64
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, region TEXT NOT NULL,
+  kind TEXT NOT NULL, session TEXT, value TEXT, idem TEXT, ref INTEGER, body TEXT NOT NULL, at_unix_ns INTEGER NOT NULL,
+  prev_hash TEXT NOT NULL, hash TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS log_session ON log (session) WHERE session IS NOT NULL;
+CREATE INDEX IF NOT EXISTS log_idem ON log (idem) WHERE idem IS NOT NULL;
+CREATE INDEX IF NOT EXISTS log_ref ON log (ref) WHERE ref IS NOT NULL;
+CREATE TABLE IF NOT EXISTS quarantine (id INTEGER PRIMARY KEY, fenced_by INTEGER NOT NULL, at_unix_ns INTEGER NOT NULL,
+  entry TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS config (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Who may append in an epoch. Only the edge makes these, and it makes each epoch once."""
+
+    epoch: int
+    primary: str
+    sync: tuple[str, ...]  # regions that must hold an entry before it is acknowledged (the primary among them)
+    mode: str  # "sync" or "async"
+
+    def wire(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"epoch": self.epoch, "primary": self.primary, "sync": list(self.sync), "mode": self.mode}
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Config:
+        """From a JSON object; raises KeyError or ValueError when it is none of ours."""
+        mode = str(body["mode"])
+        if mode not in ("sync", "async"):
+            raise ValueError(f"mode: expected sync or async, got {mode!r}")
+        return cls(epoch=int(body["epoch"]), primary=str(body["primary"]), sync=tuple(body["sync"]), mode=mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An entry before it has a place in the log."""
+
+    kind: str  # "turn", "outcome" or "epoch"
+    session: str | None = None
+    value: str | None = None
+    idem: str | None = None
+    ref: int | None = None  # of an outcome: the seq of its turn
+    body: dict[str, Any] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The body as it stands in the log."""
+        return json.dumps(self.body, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry; `hash` covers everything else, and through `prev_hash` all that came before."""
+
+    seq: int
+    epoch: int
+    region: str
+    kind: str
+    session: str | None
+    value: str | None
+    idem: str | None
+    ref: int | None
+    body: str
+    at_unix_ns: int
+    prev_hash: str
+    hash: str
+
+    def row(self) -> tuple[Any, ...]:
+        """The columns, in the order of the fields."""
+        return (*self._hashed(), self.prev_hash, self.hash)
+
+    def _hashed(self) -> tuple[Any, ...]:
+        return (
+            self.seq, self.epoch, self.region, self.kind, self.session, self.value, self.idem, self.ref, self.body,
+            self.at_unix_ns,
+        )  # fmt: skip
+
+    def computed_hash(self) -> str:
+        """What `hash` must be."""
+        return hashlib.sha256((self.prev_hash + json.dumps(self._hashed())).encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, row: Sequence[Any]) -> Entry:
+        """From `row()`; raises ValueError when the hash does not fit."""
+        names = ("seq", "epoch", "region", "kind", "session", "value", "idem", "ref", "body", "at_unix_ns")
+        entry = cls(**dict(zip((*names, "prev_hash", "hash"), row, strict=True)))
+        if entry.computed_hash() != entry.hash:
+            raise ValueError(f"entry {entry.seq}: hash does not fit its content")
+        return entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """This log does not hold the entry that a push builds on; `hint` is a lower seq to try (0 always fits)."""
+
+    hint: int
+
+
+class Journal:
+    """The log. Mirrors of its end are kept in memory and are right after every `batch`."""
+
+    def __init__(self, path: Path, region: str) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._region = region
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+        self._load()
+
+    def _load(self) -> None:
+        row = self._db.execute("SELECT seq, hash, at_unix_ns FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+        self.last_seq: int = row[0] if row else 0
+        self.last_hash: str = row[1] if row else GENESIS
+        body = self._db.execute("SELECT body FROM config").fetchone()
+        self.config: Config | None = Config.parse(json.loads(body[0])) if body else None
+        self.reign: int | None = None  # the epoch since which this region is primary without a break
+        if self.config is not None and self.config.primary == self._region:
+            self.reign = self.config.epoch
+        self.quarantined: int = self._db.execute("SELECT count(*) FROM quarantine").fetchone()[0]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def batch(self, operations: Sequence[Callable[[Journal], Any]]) -> list[Any]:
+        """The result of each operation, or the exception it raised; all are durable on return (one fsync).
+
+        An operation raises before it writes anything or not at all. An error of SQLite undoes the batch and is raised.
+        """
+        results: list[Any] = []
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for operation in operations:
+                try:
+                    results.append(operation(self))
+                except sqlite3.Error:
+                    raise
+                except Exception as exc:  # handed to the caller whose operation it was
+                    results.append(exc)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._load()
+            raise
+        return results
+
+    # -- writes: only inside batch ------------------------------------------------------------------------------
+
+    def append(self, draft: Draft) -> Entry:
+        """The entry written at the end of the log, under the present epoch."""
+        assert self.config is not None, "append before any epoch"
+        blank = Entry(
+            seq=self.last_seq + 1,
+            epoch=self.config.epoch,
+            region=self._region,
+            kind=draft.kind,
+            session=draft.session,
+            value=draft.value,
+            idem=draft.idem,
+            ref=draft.ref,
+            body=draft.text(),
+            at_unix_ns=time.time_ns(),
+            prev_hash=self.last_hash,
+            hash="",
+        )
+        entry = Entry.parse((*blank.row()[:-1], blank.computed_hash()))
+        self._insert(entry)
+        return entry
+
+    def _insert(self, entry: Entry) -> None:
+        self._db.execute(f"INSERT INTO log VALUES ({','.join('?' * 12)})", entry.row())
+        self.last_seq, self.last_hash = entry.seq, entry.hash
+
+    def set_config(self, config: Config) -> None:
+        """Remember the configuration; a restart knows it."""
+        self._db.execute("INSERT OR REPLACE INTO config VALUES (1, ?)", (json.dumps(config.wire()),))
+        self.config = config
+        if config.primary != self._region:
+            self.reign = None
+        elif self.reign is None:
+            self.reign = config.epoch
+
+    def extend(self, prev: tuple[int, str], entries: Sequence[Entry], fenced_by: int) -> int | Conflict:
+        """The seq up to which this log now equals the pusher's; own entries that differ go to quarantine.
+
+        `prev` is the seq and hash that the first entry builds on. Entries already here are skipped, so a push may
+        come twice or late. Own entries past the last one pushed stay: they are newer than the push, or will differ
+        from the first entry of a newer epoch.
+        """
+        at_seq, at_hash = prev_seq, prev_hash = prev
+        for entry in entries:  # before anything is written
+            if (entry.seq, entry.prev_hash) != (at_seq + 1, at_hash):
+                raise ValueError(f"entry {entry.seq} does not follow entry {at_seq}")
+            at_seq, at_hash = entry.seq, entry.hash
+        if prev_seq > self.last_seq:
+            return Conflict(hint=self.last_seq)
+        if self.hash_at(prev_seq) != prev_hash:
+            epoch = self._db.execute("SELECT epoch FROM log WHERE seq = ?", (prev_seq,)).fetchone()[0]
+            first = self._db.execute("SELECT min(seq) FROM log WHERE epoch = ?", (epoch,)).fetchone()[0]
+            return Conflict(hint=first - 1)
+        for entry in entries:
+            if entry.seq <= self.last_seq:
+                if self.hash_at(entry.seq) == entry.hash:
+                    continue
+                self._quarantine_from(entry.seq, fenced_by)
+            self._insert(entry)
+        return prev_seq + len(entries)
+
+    def _quarantine_from(self, seq: int, fenced_by: int) -> None:
+        now = time.time_ns()
+        for entry in self.entries(seq - 1, self.last_seq):
+            self._db.execute(
+                "INSERT INTO quarantine (fenced_by, at_unix_ns, entry) VALUES (?, ?, ?)",
+                (fenced_by, now, json.dumps(entry.row())),
+            )
+            self.quarantined += 1
+        self._db.execute("DELETE FROM log WHERE seq >= ?", (seq,))
+        self.last_seq, self.last_hash = seq - 1, self.hash_at(seq - 1)
+
+    # -- reads --------------------------------------------------------------------------------------------------
+
+    def hash_at(self, seq: int) -> str:
+        """The hash of an entry, and thereby of the log up to it; GENESIS for 0, the empty string past the end."""
+        if seq == 0:
+            return GENESIS
+        row = self._db.execute("SELECT hash FROM log WHERE seq = ?", (seq,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def entries(self, after: int, until: int, limit: int = 1_000_000, older_than_ns: int | None = None) -> list[Entry]:
+        """The entries in (after, until], at most `limit`, and with `older_than_ns` only those written before it."""
+        rows = self._db.execute(
+            "SELECT * FROM log WHERE seq > ? AND seq <= ? AND at_unix_ns < ? ORDER BY seq LIMIT ?",
+            (after, until, older_than_ns if older_than_ns is not None else 1 << 62, limit),
+        )
+        return [Entry.parse(row) for row in rows]
+
+    def turn_of(self, idem: str) -> Entry | None:
+        """The first turn with this idempotency key."""
+        row = self._db.execute(
+            "SELECT * FROM log WHERE idem = ? AND kind = 'turn' ORDER BY seq LIMIT 1", (idem,)
+        ).fetchone()
+        return Entry.parse(row) if row else None
+
+    def turn_at(self, seq: int) -> Entry | None:
+        """The turn at this seq; None when what is there is no turn."""
+        row = self._db.execute("SELECT * FROM log WHERE seq = ? AND kind = 'turn'", (seq,)).fetchone()
+        return Entry.parse(row) if row else None
+
+    def outcome_of(self, turn_seq: int) -> Entry | None:
+        """The outcome of the turn at this seq."""
+        row = self._db.execute("SELECT * FROM log WHERE ref = ? ORDER BY seq LIMIT 1", (turn_seq,)).fetchone()
+        return Entry.parse(row) if row else None
+
+    def session(self, session: str, until: int) -> list[dict[str, Any]]:
+        """The turns of a session with seq up to `until`, in log order; the list only ever grows at its end."""
+        rows = self._db.execute(
+            "SELECT t.seq, t.value, t.idem, t.epoch, t.region, o.body FROM log t LEFT JOIN log o"
+            " ON o.ref = t.seq AND o.seq <= ? WHERE t.session = ? AND t.kind = 'turn' AND t.seq <= ? ORDER BY t.seq",
+            (until, session, until),
+        )
+        turns = []
+        for seq, value, idem, epoch, region, outcome in rows:
+            body = json.loads(outcome) if outcome else {}
+            turns.append(
+                {
+                    "seq": seq, "value": value, "idem": idem, "epoch": epoch, "region": region,
+                    "state": "done" if outcome else "pending", "answer_sha": body.get("answer_sha"),
+                    "usage": body.get("usage"),
+                }
+            )  # fmt: skip
+        return turns
+
+    def fenced(self) -> list[dict[str, Any]]:
+        """The quarantined turns, oldest first, each with its answer's digest when it had one."""
+        rows = self._db.execute("SELECT fenced_by, at_unix_ns, entry FROM quarantine ORDER BY id").fetchall()
+        entries = [(fenced_by, at, Entry.parse(json.loads(entry))) for fenced_by, at, entry in rows]
+        answers = {(e.ref, e.epoch): json.loads(e.body) for _, _, e in entries if e.kind == "outcome"}
+        return [
+            {
+                "seq": e.seq, "value": e.value, "idem": e.idem, "session": e.session, "epoch": e.epoch,
+                "region": e.region, "fenced_by": fenced_by, "fenced_at_unix_ns": at,
+                "answer_sha": answers.get((e.seq, e.epoch), {}).get("answer_sha"),
+            }
+            for fenced_by, at, e in entries
+            if e.kind == "turn"
+        ]  # fmt: skip

@@ -1,0 +1,143 @@
+"""The journal process of one region: calls from the gateway and the peer over WebSockets, and its state over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from harness.reference.channel import Channel, Refused, Wire, serve_calls
+from harness.reference.journal import Config, Draft, Journal
+from harness.reference.metrics import Metrics
+from harness.reference.program import failure, flags, log, metrics_page, mutants_of, run_program
+from harness.reference.replica import Replica
+
+__all__ = ["main"]
+
+_PROGRESS_S = 1.0
+
+
+class _Server:
+    def __init__(self, replica: Replica, tasks: asyncio.TaskGroup) -> None:
+        self.replica = replica
+        self.tasks = tasks
+
+    async def handle(self, op: str, body: Wire) -> Wire:
+        """The answer to one call."""
+        replica = self.replica
+        match op:
+            case "begin":
+                return await replica.begin(Draft(kind="turn", **body))
+            case "finish":
+                return await replica.finish(Draft(kind="outcome", **body))
+            case "push":
+                return await replica.take_push(body)
+            case "adopt":
+                return await replica.adopt(Config.parse(body))
+            case "status":
+                if (lease := body.get("lease")) is not None:
+                    replica.grant(int(lease["epoch"]), int(lease["clock_ns"]), int(lease["length_ms"]))
+                return await self.status()
+            case "session":
+                return await self.session(str(body["session"]))
+            case "digest":
+                return await self.digest()
+            case "quarantine":
+                return {"turns": await replica.read(lambda journal: journal.fenced())}
+            case _:
+                raise Refused("unknown_call", op=op)
+
+    async def status(self) -> Wire:
+        """The status, from a journal that answers: the question passes through its thread."""
+        try:
+            async with asyncio.timeout(_PROGRESS_S):
+                await self.replica.read(lambda journal: journal.hash_at(0))
+        except TimeoutError:
+            raise Refused("stuck", region=self.replica.region) from None
+        return self.replica.status()
+
+    async def session(self, session: str) -> Wire:
+        """The turns of a session that count."""
+        self._confirm()
+        until = self.replica.committed()
+        return {"session": session, "turns": await self.replica.read(lambda journal: journal.session(session, until))}
+
+    async def digest(self) -> Wire:
+        """The digest of the whole log; two regions with equal digests hold the same entries in the same order."""
+        self._confirm()
+        seq, digest, config = await self.replica.read(lambda j: (j.last_seq, j.last_hash, j.config))
+        return {"region": self.replica.region, "seq": seq, "digest": digest, "epoch": config.epoch if config else 0}
+
+    def _confirm(self) -> None:
+        if not self.replica.confirmed():
+            raise Refused("unconfirmed", region=self.replica.region)
+
+    # -- HTTP ---------------------------------------------------------------------------------------------------
+
+    async def calls(self, request: web.Request) -> web.WebSocketResponse:
+        return await serve_calls(request, self.tasks, self.handle)
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        try:
+            status = await self.status()
+        except Refused as refusal:
+            return failure(503, refusal.code, "the log did not answer in time")
+        return web.json_response(status, status=200 if status["confirmed"] else 503)
+
+    async def ask(self, request: web.Request) -> web.Response:
+        op = request.match_info["op"]
+        if op not in ("status", "digest", "quarantine", "session"):
+            return failure(404, "not_found", f"unknown question {op!r}")
+        try:
+            return web.json_response(await self.handle(op, dict(request.query)))
+        except Refused as refusal:
+            return failure(503, refusal.code, json.dumps(refusal.facts))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the journal of one region until SIGTERM."""
+    parser = flags("journal")
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--db", type=Path, required=True, help="a folder for the log; kept over restarts")
+    parser.add_argument("--peer", required=True, metavar="URL", help="where the other region's journal is reached")
+    args = parser.parse_args(argv)
+    run_program(lambda tasks, app: _build(tasks, app, args, mutants_of(parser, args)), args)
+
+
+async def _build(
+    tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace, mutants: frozenset[str]
+) -> None:
+    metrics = Metrics(region=args.region)
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+    args.db.mkdir(parents=True, exist_ok=True)
+    journal = Journal(args.db / "journal.sqlite", args.region)
+    replica = Replica(journal, executor, args.region, metrics, mutants)
+    session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+    server = _Server(replica, tasks)
+
+    async def close(_app: web.Application) -> None:
+        await session.close()
+        executor.shutdown()
+        journal.close()
+
+    app.on_cleanup.append(close)
+    app.router.add_get("/v1/calls", server.calls)
+    app.router.add_get("/v1/journal/{op}", server.ask)
+    app.router.add_get("/livez", server.livez)
+    app.router.add_get("/readyz", server.readyz)
+    app.router.add_get("/metrics", metrics_page(metrics))
+    tasks.create_task(replica.run_writer())
+    tasks.create_task(replica.run_pusher(Channel(tasks, session, args.peer.rstrip("/") + "/v1/calls")))
+    log("opened", region=args.region, seq=journal.last_seq, mutants=sorted(mutants))
+
+
+if __name__ == "__main__":
+    main()
