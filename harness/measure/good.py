@@ -27,6 +27,7 @@ __all__ = [
     "error_classes",
     "grade",
     "grade_probes",
+    "graded_ops",
     "measured_span",
     "slo_latency_ns",
     "steady_span",
@@ -103,12 +104,12 @@ def steady_span(history: History) -> tuple[int, int] | None:
 
 def grade(history: History, plan: Plan) -> Graded:
     """The load's measured ops, graded against every SLO that applies to them."""
-    return _graded(_measured(history, "load"), plan.experiment.slos)
+    return graded_ops(_measured(history, "load"), plan.experiment.slos)
 
 
 def grade_probes(history: History) -> Graded:
     """The prober's ops, graded by outcome and content alone: they are in no SLI."""
-    return _graded(_measured(history, "probe"), ())
+    return graded_ops(_measured(history, "probe"), ())
 
 
 def _measured(history: History, phase: str) -> OpTable:
@@ -118,7 +119,8 @@ def _measured(history: History, phase: str) -> OpTable:
     return history.ops.where(history.ops.is_("phase", phase) & due)
 
 
-def _graded(ops: OpTable, slos: tuple[SLO, ...]) -> Graded:
+def graded_ops(ops: OpTable, slos: tuple[SLO, ...]) -> Graded:
+    """Any ops, graded against the SLOs; they must be sorted as an OpTable is."""
     intended, done = ops.ints("intended_ns"), ops.ints("done_ns").copy()
     dropped = ops.is_("outcome", "dropped")
     cut = (ops.flags("cut") | (done == MISSING)) & ~dropped  # without its end an op proves nothing: as if cut

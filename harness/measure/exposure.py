@@ -1,0 +1,76 @@
+"""Whether the load went through what was broken: good ops served through a fault's target in the 5 s before its effect."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.history.events import NoteEvent, of_type
+from harness.history.history import History
+from harness.measure.good import Bools, Graded
+from harness.model.plan import Plan, PlannedFault
+from harness.model.result import Exposure, Interval
+
+__all__ = ["NEEDED", "exposure"]
+
+NEEDED = 30
+BEFORE_NS = 5_000_000_000
+
+
+def exposure(
+    history: History, plan: Plan, fault: PlannedFault, graded: Graded, effect: Interval | None
+) -> Exposure | None:
+    """The exposure of a fault's targets; None before it took effect. `good` None: nothing in the record can tell.
+
+    By the link's own counters (a note `exposure`), by the instance or link that the load enters through, by `served_by`,
+    by region. A partition counts through its first side. Source: DESIGN.md §9.
+    """
+    if effect is None:
+        return None
+    noted = _noted(history, fault)
+    if noted is not None:
+        return noted
+    before = graded.good & (graded.done_ns >= effect.lo_ns - BEFORE_NS) & (graded.done_ns <= effect.lo_ns)
+    through = _through(plan, fault, graded, before)
+    if through is None:
+        return Exposure(good=None, needed=NEEDED, met=None, how="no op says what served it: the load's path is unknown")
+    mask, how = through
+    good = int(np.count_nonzero(mask))
+    return Exposure(good=good, needed=NEEDED, met=good >= NEEDED, how=how)
+
+
+def _noted(history: History, fault: PlannedFault) -> Exposure | None:
+    """From the link's counters, when the conductor took them: connections or bytes of others than our witness."""
+    for note in of_type(history.events, NoteEvent):
+        if note.code == "exposure" and note.data.get("fault") == fault.id:
+            count = int(note.data.get("good", note.data.get("bytes", 0)))
+            by_bytes = "good" not in note.data
+            met = count > 0 if by_bytes else count >= NEEDED
+            return Exposure(good=None if by_bytes else count, needed=NEEDED, met=met, how=note.text)
+    return None
+
+
+def _through(plan: Plan, fault: PlannedFault, graded: Graded, before: Bools) -> tuple[Bools, str] | None:
+    stack = plan.experiment.stack
+    entry = stack.entry or ""
+    instances = set(fault.side)
+    for target in fault.targets if not fault.side else ():
+        if target.kind == "link":
+            if f"${{link:{target.name}}}" in entry:
+                return before, f"the load enters through link {target.name}"
+            continue
+        if f"${{addr:{target.name}." in entry:
+            return before, f"the load enters through {target.name}"
+        instances |= {target.name, *target.candidates}
+    if not instances:
+        return None
+    codes, names = graded.ops.codes("served_by")
+    ours = [code for code, name in enumerate(names) if name in instances]
+    served = before & np.isin(codes, ours)
+    if bool(served.any()):
+        return served, f"served by {', '.join(sorted(names[code] for code in ours))}"
+    regions = {stack.instances[name].region for name in instances if name in stack.instances} - {None}
+    codes, names = graded.ops.codes("region")
+    if regions and bool((codes[before] >= 0).any()):
+        ours = [code for code, name in enumerate(names) if name in regions]
+        return before & np.isin(codes, ours), f"served in {', '.join(sorted(str(name) for name in regions))}"
+    return None

@@ -1,0 +1,84 @@
+"""Latency percentiles from intended start, of ops that ended ok; none from fewer than 20 ops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from harness.history.history import History
+from harness.history.table import MISSING
+from harness.measure.good import Bools, Graded, Ints
+from harness.model.result import Disruption, LatencyRow
+
+__all__ = ["calm_ops", "latency_rows", "latency_values", "percentile"]
+
+LEAST = 20
+PHASES = ("steady", "inject", "observe", "heal", "settle")
+
+
+def percentile(values: Ints, quantile: float) -> int | None:
+    """The smallest value that at least `quantile` of them do not exceed; None from fewer than 20. Source: nearest rank."""
+    if len(values) < LEAST:
+        return None
+    return int(np.quantile(values, quantile, method="inverted_cdf"))
+
+
+def latency_values(graded: Graded, measure: str, mask: Bools) -> Ints:
+    """`latency` (to the end) or `ttft` (to the first byte, of ops that recorded one) of the picked ops that ended ok."""
+    picked = mask & graded.ok & graded.valid
+    if measure == "ttft":
+        first = graded.ops.ints("first_ns")
+        picked = picked & (first != MISSING)
+        return np.asarray(first[picked] - graded.intended_ns[picked], dtype=np.int64)
+    return graded.latency_ns[picked]
+
+
+def calm_ops(graded: Graded, disruptions: tuple[Disruption, ...]) -> Bools:
+    """Which ops were due outside every disruption."""
+    mask = np.ones(len(graded), dtype=np.bool_)
+    for disruption in disruptions:
+        mask &= ~graded.due(disruption.start_ns, None if disruption.end_ns is None else disruption.end_ns + 1)
+    return mask
+
+
+def latency_rows(history: History, graded: Graded, disruptions: tuple[Disruption, ...]) -> tuple[LatencyRow, ...]:
+    """Rows for all ops, the calm ones, each phase, each `f` and each group. Empty without an op that ended ok."""
+    populations: list[tuple[str, Bools]] = [
+        ("calm", calm_ops(graded, disruptions)),
+        ("all", np.ones(len(graded), dtype=np.bool_)),
+    ]
+    for phase in PHASES:
+        span = history.phase(phase)
+        if span is not None:
+            populations.append((phase, graded.due(*span)))
+    slices: list[Mapping[str, str]] = [{}]
+    for column in ("f", "group"):
+        _, names = graded.ops.codes(column)
+        if len(names) > 1 or (names and column == "group"):
+            slices += [{column: name} for name in names]
+    rows = []
+    for where in slices:
+        picked = graded.ops.slice_(where)
+        for population, mask in populations if not where else populations[:2]:
+            for measure in ("latency", "ttft"):
+                values = latency_values(graded, measure, mask & picked)
+                if len(values):
+                    rows.append(_row(measure, population, where, values))
+    return tuple(rows)
+
+
+def _row(measure: str, population: str, where: Mapping[str, str], values: Ints) -> LatencyRow:
+    return LatencyRow(
+        measure=measure,  # type: ignore[arg-type]
+        population=population,
+        f=where.get("f"),
+        group=where.get("group"),
+        count=len(values),
+        p50_ns=percentile(values, 0.5),
+        p90_ns=percentile(values, 0.9),
+        p95_ns=percentile(values, 0.95),
+        p99_ns=percentile(values, 0.99),
+        p999_ns=percentile(values, 0.999) if len(values) >= 1000 else None,
+        max_ns=int(values.max()) if len(values) >= LEAST else None,
+    )

@@ -1,0 +1,69 @@
+"""Time series for charts: equal half-open buckets by intended start, over the whole load, warm-up included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from harness.history.history import History
+from harness.history.table import MISSING
+from harness.measure.good import Bools, Ints, error_classes, graded_ops
+from harness.measure.latency import LEAST
+from harness.model.plan import Plan
+from harness.model.result import Series
+
+__all__ = ["series"]
+
+MOST_BUCKETS = 240
+BUCKETS_NS = tuple(int(s * 1e9) for s in (0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600))
+
+
+def series(history: History, plan: Plan) -> Series:
+    """The run's series, in at most 240 buckets; without a bucket when there was no load."""
+    graded = graded_ops(history.ops.where(history.ops.is_("phase", "load")), plan.experiment.slos)
+    if not len(graded):
+        return Series(bucket_ns=BUCKETS_NS[0])
+    begin, end = int(graded.intended_ns[0]), int(graded.intended_ns[-1])
+    bucket_ns = next((size for size in BUCKETS_NS if (end - begin) / size < MOST_BUCKETS - 1), BUCKETS_NS[-1])
+    zero = begin - begin % bucket_ns
+    total = (end - zero) // bucket_ns + 1
+    place = (graded.intended_ns - zero) // bucket_ns
+
+    def counted(mask: Bools) -> tuple[int, ...]:
+        return tuple(np.bincount(place[mask], minlength=total).tolist())
+
+    classes, names = error_classes(graded)
+    regions, region_names = graded.ops.codes("region")
+    first = graded.ops.ints("first_ns")
+    ttft, timed = first - graded.intended_ns, graded.ok & (first != MISSING)
+    probes = graded_ops(history.ops.where(history.ops.is_("phase", "probe")), ())
+    probe_place = (probes.intended_ns - zero) // bucket_ns
+    inside = (probe_place >= 0) & (probe_place < total)
+    return Series(
+        bucket_ns=bucket_ns,
+        t_ns=tuple(range(zero, zero + total * bucket_ns, bucket_ns)),
+        offered=counted(np.ones(len(graded), dtype=np.bool_)),
+        good=counted(graded.good),
+        errors={names[code]: counted(classes == code) for code in np.unique(classes[classes >= 0]).tolist()},
+        latency_p50_ns=_quantiles(graded.latency_ns[graded.ok], place[graded.ok], total, 0.5),
+        latency_p99_ns=_quantiles(graded.latency_ns[graded.ok], place[graded.ok], total, 0.99),
+        ttft_p50_ns=_quantiles(ttft[timed], place[timed], total, 0.5),
+        ttft_p95_ns=_quantiles(ttft[timed], place[timed], total, 0.95),
+        regions={name: counted(graded.good & (regions == code)) for code, name in enumerate(region_names)},
+        prober_good=tuple(np.bincount(probe_place[inside & probes.good], minlength=total).tolist()),
+        prober_bad=tuple(np.bincount(probe_place[inside & probes.bad], minlength=total).tolist()),
+    )
+
+
+def _quantiles(values: Ints, place: Ints, total: int, quantile: float) -> tuple[int | None, ...]:
+    """The percentile of each bucket, None where fewer than 20 ops stand behind it."""
+    order = np.lexsort((values, place))
+    values, place = values[order], place[order]
+    edges: Sequence[int] = np.searchsorted(place, np.arange(total + 1)).tolist()
+    found: list[int | None] = []
+    for low, high in pairwise(edges):
+        rank = max(0, int(np.ceil(quantile * (high - low))) - 1)
+        found.append(int(values[low + rank]) if high - low >= LEAST else None)
+    return tuple(found)
