@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from harness.history.events import PhaseName
 from harness.history.history import History
 from harness.history.table import MISSING
 from harness.measure.good import Bools, Graded, Ints
@@ -14,7 +15,7 @@ from harness.model.result import Disruption, LatencyRow
 __all__ = ["calm_ops", "latency_rows", "latency_values", "percentile"]
 
 LEAST = 20
-PHASES = ("steady", "inject", "observe", "heal", "settle")
+PHASES: tuple[PhaseName, ...] = ("steady", "inject", "observe", "heal", "settle")
 
 
 def percentile(values: Ints, quantile: float) -> int | None:
@@ -70,7 +71,7 @@ def latency_rows(history: History, graded: Graded, disruptions: tuple[Disruption
 
 def _row(measure: str, population: str, where: Mapping[str, str], values: Ints) -> LatencyRow:
     return LatencyRow(
-        measure=measure,  # type: ignore[arg-type]
+        measure=measure,
         population=population,
         f=where.get("f"),
         group=where.get("group"),

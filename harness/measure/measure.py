@@ -179,7 +179,7 @@ def _prober_recovery(history: History, plan: Plan, scene: Scene, users: Recovery
     if worst is None:
         return Recovery(state="none", interval=Interval(lo_ns=0, hi_ns=0), effect=effect, why="no probe failed")
     state = "recovered" if worst.hi_ns is not None else "censored"
-    return Recovery(state=state, interval=worst, from_fault=users.from_fault, effect=effect)  # type: ignore[arg-type]
+    return Recovery(state=state, interval=worst, from_fault=users.from_fault, effect=effect)
 
 
 def _ends(interval: Interval) -> float:
