@@ -17,8 +17,17 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "bandwidth": "harness.faults.bandwidth:KIND",
         "reset": "harness.faults.reset:KIND",
     },
-    "host": {},
-    "probe": {},
+    "host": {
+        "process": "harness.stacks.process:KIND",
+        "python": "harness.stacks.python:KIND",
+        "pid": "harness.stacks.pid:KIND",
+        "external": "harness.stacks.external:KIND",
+    },
+    "probe": {
+        "http": "harness.probe.http:KIND",
+        "tcp": "harness.probe.tcp:KIND",
+        "exec": "harness.probe.exec:KIND",
+    },
     "check": {},
 }
 

@@ -8,14 +8,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from harness.errors import UnsafeError
-from harness.model.stack import Link, Stack
+from harness.model.stack import Stack
 from harness.model.wiring import Wiring
 from harness.proxy.client import Links, ToxiproxyLinks
 
-__all__ = ["EmbeddedProxy", "create_links", "start_embedded", "upstream_of"]
+__all__ = ["EmbeddedProxy", "create_links", "start_embedded"]
 
 READY_LIMIT_S = 10.0
 
@@ -61,20 +60,14 @@ async def start_embedded(seed: int, log: Path) -> EmbeddedProxy:
     return EmbeddedProxy(process=process, links=ToxiproxyLinks(url, embedded=True))
 
 
-def upstream_of(link: Link, stack: Stack, wiring: Wiring) -> str:
-    """ "host:port" that a link leads to: a port of its instance, or an external endpoint's URL."""
-    if link.to_port is not None:
-        return wiring.address(link.to, link.to_port)
-    url = urlsplit(str(stack.instances[link.to].host.params["external"]))
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return f"{url.hostname}:{port}"
+async def create_links(links: Links, stack: Stack, wiring: Wiring, upstreams: Mapping[str, str]) -> Mapping[str, str]:
+    """Put every link of the stack on the server, each to its "host:port" in `upstreams`; link -> where it listens.
 
-
-async def create_links(links: Links, stack: Stack, wiring: Wiring) -> Mapping[str, str]:
-    """Put every link of the stack on the server; link -> where it listens. Raises UnsafeError for a taken name or port."""
+    Raises UnsafeError for a taken name or port.
+    """
     made = {}
     for link in stack.links.values():
         options = {"mirror_refusal": True, "http": link.http}
-        state = await links.create(link.name, wiring.links[link.name], upstream_of(link, stack, wiring), options)
+        state = await links.create(link.name, wiring.links[link.name], upstreams[link.name], options)
         made[link.name] = state.listen
     return made

@@ -15,8 +15,9 @@ from typing import Protocol, TypeVar
 from harness import __version__
 from harness.errors import HarnessBug, InjectError, UnsafeError
 from harness.history.events import AbortEvent, LoadEvent, NoteEvent, PhaseEvent, PhaseName, RunEvent
+from harness.model.arrivals import arrival_json
 from harness.model.catalog import Catalog
-from harness.model.plan import Plan, Target
+from harness.model.plan import Plan, PlannedFault, Target
 from harness.model.ports import Engine, LiveBatch, LoadJob
 from harness.model.predicate import Predicate
 from harness.run.abort import AbortTripped, Interrupts
@@ -33,6 +34,7 @@ __all__ = ["Conductor", "LiveView", "Parts", "Session"]
 SECOND_NS = 1_000_000_000
 SETTLED_FOR_NS = 3 * SECOND_NS
 FINAL_AGAIN_NS = 2 * SECOND_NS
+EXPOSURE_NS = 5 * SECOND_NS
 _TICK_S = 0.1
 E = TypeVar("E", bound=BaseException)
 
@@ -50,7 +52,7 @@ class LiveView(Protocol):
 class Session(Protocol):
     """The stack while the run lasts: hosts, links, probes, and the processes behind them."""
 
-    async def start(self, journal: Journal, recorder: Recorder) -> RunWorld:
+    async def start(self, journal: Journal, recorder: Recorder, clock: MonotonicClock) -> RunWorld:
         """Bring up or attach to everything and wait until it is ready. Raises UnsafeError, nothing left running."""
         ...
 
@@ -68,6 +70,10 @@ class Session(Protocol):
 
     async def role_holder(self, role: str) -> str:
         """Who holds a role now. Raises InjectError when nobody can be named."""
+        ...
+
+    def link_bytes(self, link: str, over_ns: int) -> int | None:
+        """Bytes that crossed a link in the last `over_ns`; None where nobody counts them."""
         ...
 
     @property
@@ -159,10 +165,9 @@ class Conductor:
 
     async def _stages(self) -> None:
         self._phase("start")
-        world = await self._session.start(self._journal, self.recorder)
-        world.clock = self.clock
+        world = await self._session.start(self._journal, self.recorder, self.clock)
         lives = [FaultLife(fault, world, self._catalog, self._journal, self.recorder) for fault in self.plan.faults]
-        self._timeline = Timeline(lives, self.plan.steps, self.clock, self.recorder, self._holder)
+        self._timeline = Timeline(lives, self.plan.steps, self.clock, self.recorder, self)
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._session.watch(self._live, self.recorder)),
@@ -193,14 +198,12 @@ class Conductor:
         await self._settle()
 
     def _job(self) -> LoadJob:
-        from pydantic import TypeAdapter
-
         load = self.plan.experiment.load
         entry, regions = self._session.entries
         return LoadJob(
             profile=load.profile,
             options=load.options,
-            arrival=TypeAdapter(type(load.arrival)).dump_python(load.arrival, mode="json"),
+            arrival=arrival_json(load.arrival),
             timeout_ns=load.timeout_ns,
             seed=self.plan.experiment.seed,
             entry=entry,
@@ -291,7 +294,18 @@ class Conductor:
         self._phase("seal")
         self.recorder.seal()
 
-    async def _holder(self, target: Target) -> Target:
+    def exposed(self, fault: PlannedFault) -> None:
+        """Record how much crossed a fault's links before it: the proof that load reaches them."""
+        links = [target.name for target in fault.targets if target.kind == "link"]
+        counts = [self._session.link_bytes(link, EXPOSURE_NS) for link in links]
+        known = [count for count in counts if count is not None]
+        if known:
+            text = f"bytes on {', '.join(links)} in the 5 s before"
+            data = {"fault": fault.id, "bytes": sum(known)}
+            self.recorder.emit(NoteEvent(at_ns=self.clock.now_ns(), code="exposure", text=text, data=data))
+
+    async def resolve(self, target: Target) -> Target:
+        """The instance that holds a role now, as a target. Raises InjectError when it is none of the planned candidates."""
         name = await self._session.role_holder(target.name)
         if name not in target.candidates:
             raise InjectError(

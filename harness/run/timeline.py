@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol
 
 from harness.errors import InjectError
 from harness.history.events import NoteEvent, StepEvent
-from harness.model.plan import PlannedStep, Target
+from harness.model.plan import PlannedFault, PlannedStep, Target
 from harness.model.ports import Clock
 from harness.run.faultlife import FaultLife, Unreverted
 from harness.run.recorder import Recorder
 
-__all__ = ["Timeline", "run_step"]
+__all__ = ["Scene", "Timeline", "run_step"]
 
 _REVERT, _STEP, _FAULT = range(3)
 _OUTPUT_LIMIT = 2000
@@ -27,6 +28,18 @@ class _Action:
     act: Callable[[], Awaitable[None]]
 
 
+class Scene(Protocol):
+    """What the timeline asks of whoever knows the running stack."""
+
+    def exposed(self, fault: PlannedFault) -> None:
+        """Record that load reaches a fault's targets, just before it is applied."""
+        ...
+
+    async def resolve(self, target: Target) -> Target:
+        """The instance that holds a role now. Raises InjectError."""
+        ...
+
+
 class Timeline:
     """The planned faults and steps of one run, from T0 on. What could not be reverted gathers in `unreverted`."""
 
@@ -36,13 +49,13 @@ class Timeline:
         steps: Iterable[PlannedStep],
         clock: Clock,
         recorder: Recorder,
-        resolve_role: Callable[[Target], Awaitable[Target]],
+        scene: Scene,
     ) -> None:
         self.lives = tuple(lives)
         self._steps = tuple(steps)
         self._clock = clock
         self._recorder = recorder
-        self._resolve_role = resolve_role
+        self._scene = scene
         self.unreverted: list[Unreverted] = []
 
     async def run(self, t0_ns: int) -> None:
@@ -76,7 +89,8 @@ class Timeline:
         await asyncio.gather(*(self._revert(life) for life in self.lives if life.stands))
 
     async def _inject(self, life: FaultLife, until_ns: int) -> None:
-        await life.inject(self._resolve_role, until_ns)
+        self._scene.exposed(life.fault)
+        await life.inject(self._scene.resolve, until_ns)
 
     async def _revert(self, life: FaultLife) -> None:
         left = await life.revert()

@@ -89,10 +89,10 @@ class FakeSession:
         self.refuse, self.guard_ends = refuse, guard_ends
         self.stopped = 0
 
-    async def start(self, journal: Any, recorder: Any) -> RunWorld:
+    async def start(self, journal: Any, recorder: Any, clock: MonotonicClock) -> RunWorld:
         if self.refuse:
             raise UnsafeError("gateway-eu: not ready within 20 s")
-        return RunWorld("r", MonotonicClock(), Wiring(), {}, None)
+        return RunWorld("r", clock, Wiring(), {}, None)
 
     async def watch(self, live: Any, recorder: Any) -> None:
         await asyncio.Event().wait()
@@ -108,6 +108,9 @@ class FakeSession:
 
     async def role_holder(self, role: str) -> str:
         return "nobody"
+
+    def link_bytes(self, link: str, over_ns: int) -> int | None:
+        return 4096
 
     @property
     def entries(self) -> tuple[str, Mapping[str, str]]:
@@ -240,6 +243,7 @@ async def test_a_run_goes_through_every_phase_and_closes_its_journal(tmp_path: P
     assert ran.journal.unresolved == ()
     assert not Toy.broken
     assert ran.aborts == ()
+    assert ran.notes["exposure"].data == {"fault": "down", "bytes": 4096}
 
 
 async def test_the_intent_is_on_disk_before_the_fault_is_applied(

@@ -1,0 +1,136 @@
+"""What is written down, before anything runs: `validate`, `plan`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.output import JsonFlag, say, show_json
+from harness.units import format_duration, format_ratio
+
+if TYPE_CHECKING:
+    from harness.model.plan import Plan
+
+__all__ = ["BUILTIN", "ProfileOption", "SetOption", "load", "register"]
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value: load.arrival.rate=20/s.")
+]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="A profile of the document.")]
+
+_PACKAGE = Path(__file__).parents[1]
+BUILTIN = next(
+    (path for path in (_PACKAGE / "builtin" / "experiments", _PACKAGE.parent / "experiments") if path.is_dir()),
+    _PACKAGE,
+)
+"""The built-in experiments: inside the wheel, or beside the package in a checkout."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command(epilog="Examples: blackstart validate; blackstart validate experiments/*.yaml")(validate)
+    app.command(
+        epilog="Examples: blackstart plan region-kill; blackstart plan my.yaml --set load.arrival.rate=20/s --json"
+    )(plan)
+
+
+def load(name: str, sets: list[str] | None, profile: str | None) -> Any:
+    """The experiment of that name or path, loaded; its warnings go to stderr."""
+    from harness.registry import catalog
+    from harness.spec.find import find_document
+    from harness.spec.load import load_experiment
+
+    path = find_document(name, "experiment", (Path("experiments"), BUILTIN))
+    loaded = load_experiment(path, catalog=catalog(), sets=tuple(sets or ()), profile=profile, builtin=BUILTIN)
+    for warning in loaded.warnings:
+        say(str(warning))
+    return loaded
+
+
+def validate(
+    documents: Annotated[list[str] | None, typer.Argument(help="Names or paths; default: all in experiments/.")] = None,
+    sets: SetOption = None,
+    profile: ProfileOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Check documents, every problem of each in one pass. Exit 0 when all are right, 2 when any is not."""
+    from harness.errors import SpecError
+
+    names = documents or [str(path) for path in sorted(Path("experiments").glob("*.yaml"))]
+    if not names:
+        raise SpecError("no document named, and none in experiments/; say `blackstart init` to begin a project")
+    wrong: list[SpecError] = []
+    for name in names:
+        try:
+            load(name, sets, profile)
+        except SpecError as exc:
+            wrong.append(exc)
+            if not json:
+                say(str(exc))
+        else:
+            if not json:
+                sys.stdout.write(f"{name}: ok\n")
+    if json:
+        show_json({"ok": not wrong, "problems": [_problem(problem) for error in wrong for problem in error.problems]})
+    if wrong:
+        raise typer.Exit(2)
+
+
+def _problem(problem: Any) -> dict[str, Any]:
+    return {name: getattr(problem, name) for name in ("file", "line", "column", "where", "message", "help", "severity")}
+
+
+def plan(
+    experiment: Annotated[str, typer.Argument(help="Name or path.")],
+    sets: SetOption = None,
+    profile: ProfileOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show what a run would do: targets, timeline, what clients will see, how each fault is undone, cost, hash. Touches nothing."""
+    from harness.plan.make import dump_plan, make_plan
+    from harness.registry import catalog
+
+    made = make_plan(load(experiment, sets, profile).value, catalog())
+    sys.stdout.write((dump_plan(made) if json else "\n".join(_lines(made))) + "\n")
+
+
+def _lines(made: Plan) -> list[str]:
+    experiment = made.experiment
+    rate = experiment.load.arrival.rate_per_s
+    lines = [
+        f"{experiment.name}: {experiment.title}",
+        f"hypothesis   {experiment.hypothesis}",
+        f"stack        {experiment.stack.name} ({experiment.stack.environment}), {len(experiment.stack.instances)} instances",
+        f"load         {experiment.load.profile}"
+        + (f" at {rate:g}/s, {experiment.load.arrival.shape}" if rate else ""),
+        f"seed         {experiment.seed}",
+        f"steady state {format_duration(experiment.steady_state.for_ns)}: {'; '.join(map(str, experiment.steady_state.require))}",
+        "timeline     (after T0)",
+    ]
+    for fault in made.faults:
+        length = f"for {format_duration(fault.for_ns)}" if fault.for_ns is not None else "until heal"
+        lines += [
+            f"  {format_duration(fault.at_ns):>8}  {fault.id}: {fault.what}, {length}",
+            f"            clients see: {fault.clients_see}",
+            f"            revert: {fault.on_revert}",
+        ]
+    lines += [f"  {format_duration(step.at_ns):>8}  {step.id}: {' '.join(step.argv)}" for step in made.steps]
+    smallest = format_duration(made.smallest_outage_ns) if made.smallest_outage_ns is not None else "unknown (no rate)"
+    lines += [
+        f"rule         {experiment.recovered_when}; window {format_duration(made.window_ns)}; surely sees an outage of {smallest}",
+        *(f"objective    {stated.predicate}" for stated in experiment.objectives),
+        *(f"check        {check.name}" for check in experiment.checks),
+        *(f"budget       {_forecast(forecast)}" for forecast in made.forecasts),
+        *(f"warning      {warning}" for warning in made.warnings),
+        f"at most      {format_duration(made.longest_ns)}",
+        f"plan         {made.hash[:12]}",
+    ]
+    return lines
+
+
+def _forecast(forecast: Any) -> str:
+    notional = " (notional: no `traffic` declared)" if forecast.notional else ""
+    return f"{forecast.slo}: at most {format_ratio(forecast.cost_share_ratio)}, {forecast.outage_s:g} s of outage{notional}"

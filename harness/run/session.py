@@ -1,0 +1,216 @@
+"""The stack while a run lasts: its wiring, hosts, fault proxy, probes and reaper, from start to the last of them ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.errors import HarnessError, InjectError, RevertError
+from harness.history.events import ProbeEvent
+from harness.model.catalog import Catalog
+from harness.model.plan import Plan
+from harness.model.ports import Clock, Host, HostSettings, Probe
+from harness.model.stack import ProbeSpec
+from harness.model.wiring import Wiring
+from harness.probe.loop import watch
+from harness.proxy.client import Links, ToxiproxyLinks
+from harness.proxy.launch import EmbeddedProxy, create_links, start_embedded
+from harness.run.conductor import LiveView
+from harness.run.guard import Guard
+from harness.run.journal import PROXY, Journal, Opened, Spawned
+from harness.run.process import end_process, start_ticks
+from harness.run.recorder import Recorder
+from harness.run.world import RunWorld
+from harness.stacks.bring_up import bring_up
+from harness.stacks.client import end_stack
+from harness.stacks.wire import allocate, upstream
+from harness.store.rundir import RunDir
+
+__all__ = ["StackSession"]
+
+_COUNT_EVERY_NS = 500_000_000
+_COUNTS_KEPT = 20
+_READY_LIMIT_NS = 1_000_000_000
+
+
+class StackSession:
+    """A `conductor.Session` over real parts. Starts what does not run, attaches to what does, ends only what it started."""
+
+    def __init__(self, plan: Plan, run_dir: RunDir, catalog: Catalog) -> None:
+        self._plan = plan
+        self._stack = plan.experiment.stack
+        self._run_dir = run_dir
+        self._catalog = catalog
+        # Socket paths have at most 108 bytes: the run directory's own would be too long.
+        self._state_dir = tempfile.mkdtemp(prefix="blackstart-")
+        self._wiring = Wiring()
+        self._hosts: Mapping[str, Host] = {}
+        self._proxy: EmbeddedProxy | None = None
+        self._links: Links | None = None
+        self._made_links: tuple[str, ...] = ()
+        self._guard: Guard | None = None
+        self._clock: Clock | None = None
+        self._traffic: dict[str, deque[tuple[int, int]]] = defaultdict(lambda: deque(maxlen=_COUNTS_KEPT))
+
+    @property
+    def entries(self) -> tuple[str, Mapping[str, str]]:
+        """The stack's entry URL, and each region's, resolved."""
+        regions = {
+            name: self._wiring.text(region.entry) for name, region in self._stack.regions.items() if region.entry
+        }
+        return self._wiring.text(self._stack.entry or ""), regions
+
+    async def start(self, journal: Journal, recorder: Recorder, clock: Clock) -> RunWorld:
+        """Bring everything up, the journal opened and the reaper armed first. Raises UnsafeError; `stop` cleans up."""
+        self._clock = clock
+        self._wiring = replace(allocate(self._stack, self._state_dir), run_dir=str(self._run_dir.path))
+        await self._start_proxy(journal)
+        settings = HostSettings(
+            run_id=self._run_dir.run_id,
+            state_dir=self._state_dir,
+            log_dir=str(self._run_dir.logs),
+            base_dir=self._stack.base_dir,
+        )
+        self._hosts = {
+            instance.name: self._catalog.host(instance.host.kind).load()(instance, self._wiring, settings)
+            for instance in self._stack.instances.values()
+        }
+        self._open(journal, clock)
+        self._guard = await Guard.arm(journal)
+        await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock)
+        return RunWorld(self._run_dir.run_id, clock, self._wiring, self._hosts, self._links)
+
+    async def _start_proxy(self, journal: Journal) -> None:
+        if not self._stack.links:
+            return
+        if self._stack.fault_proxy == "embedded":
+            self._proxy = await start_embedded(self._plan.experiment.seed, self._run_dir.logs / "fault-proxy.log")
+            journal.append(
+                Spawned(what="fault proxy", pid=self._proxy.pid, ticks=start_ticks(self._proxy.pid), order=PROXY)
+            )
+            self._links = self._proxy.links
+        else:
+            self._links = ToxiproxyLinks(self._stack.fault_proxy, embedded=False)
+        self._made_links = tuple(self._stack.links)
+        upstreams = {name: upstream(self._stack, self._wiring, link) for name, link in self._stack.links.items()}
+        listening = await create_links(self._links, self._stack, self._wiring, upstreams)
+        self._wiring = replace(self._wiring, links=listening)
+
+    def _open(self, journal: Journal, clock: Clock) -> None:
+        journal.append(
+            Opened(
+                run_id=self._run_dir.run_id,
+                pid=os.getpid(),
+                ticks=start_ticks(os.getpid()),
+                origin_ns=clock.origin_ns,
+                stack=self._stack.name,
+                wiring=self._wiring,
+                hosts={
+                    name: {"kind": self._stack.instances[name].host.kind, "recipe": host.recipe()}
+                    for name, host in self._hosts.items()
+                },
+                links=self._links.recipe() if self._links else None,
+                state_dir=self._state_dir,
+            )
+        )
+
+    def _probe(self, spec: ProbeSpec, instance: str | None = None) -> Probe:
+        kind = self._catalog.probe(spec.kind)
+        probe: Probe = kind.load()(kind.params.model_validate(spec.params), self._wiring, self._stack.base_dir)
+        return probe
+
+    async def watch(self, live: LiveView, recorder: Recorder) -> None:
+        """Probe, and count traffic on the links that will be broken, until cancelled."""
+
+        def sample(event: ProbeEvent) -> None:
+            recorder.emit(event)
+            live.feed_probe(event.name, event.at_ns, event.value if event.ok else None)
+
+        assert self._clock is not None
+        async with asyncio.TaskGroup() as group:
+            for spec in self._stack.probes.values():
+                group.create_task(watch(spec, self._probe(spec), self._clock, sample))
+            group.create_task(self._count())
+
+    async def _count(self) -> None:
+        """Bytes on each link of the timeline: the proof that load reached a fault that no header names."""
+        faulted = sorted(
+            {target.name for fault in self._plan.faults for target in fault.targets if target.kind == "link"}
+        )
+        if not faulted or self._links is None or not self._links.embedded:
+            return
+        assert self._clock is not None
+        at_ns = self._clock.now_ns()
+        while True:
+            for link in faulted:
+                seen = await self._links.counters(link)
+                if seen is not None:
+                    self._traffic[link].append((self._clock.now_ns(), seen.bytes_up + seen.bytes_down))
+            at_ns += _COUNT_EVERY_NS
+            await self._clock.sleep_until(at_ns)
+
+    def link_bytes(self, link: str, over_ns: int) -> int | None:
+        """Bytes that crossed a link in the last `over_ns`, witnesses' not counted; None where nobody counts them."""
+        assert self._clock is not None
+        since_ns = self._clock.now_ns() - over_ns
+        counts = [total for at_ns, total in self._traffic[link] if at_ns >= since_ns]
+        return counts[-1] - counts[0] if counts else None
+
+    async def guarded(self) -> str:
+        """Keep the reaper assured; how it ended, when it does."""
+        assert self._guard is not None
+        return await self._guard.beat()
+
+    async def all_ready(self) -> bool:
+        """Whether every instance with a `ready` probe answers it now."""
+        specs = [(name, instance.ready.probe) for name, instance in self._stack.instances.items() if instance.ready]
+        samples = await asyncio.gather(*(self._probe(spec, name).sample(_READY_LIMIT_NS) for name, spec in specs))
+        return all(sample.ok for sample in samples)
+
+    async def role_holder(self, role: str) -> str:
+        """Who holds a role now. Raises InjectError when the role's probe names nobody."""
+        declared = self._stack.roles[role]
+        spec = ProbeSpec(name=role, kind=declared.kind, params=declared.params)
+        sample = await self._probe(spec).sample(5 * _READY_LIMIT_NS)
+        if not sample.ok or not sample.text:
+            raise InjectError(f"role {role!r}: cannot tell who holds it: {sample.error or 'no name'}")
+        return sample.text.strip()
+
+    async def stop(self) -> tuple[str, ...]:
+        """End what was started, the reaper last; what could not be ended. Idempotent."""
+        left = []
+        for host in self._hosts.values():
+            await host.close()
+        try:
+            await end_stack(self._state_dir)
+            shutil.rmtree(self._state_dir, ignore_errors=True)
+        except HarnessError as exc:
+            left.append(f"stack {self._stack.name}: {exc}")
+        left += await self._stop_proxy()
+        if self._guard is not None and not left:
+            await self._guard.dismiss()
+        elif self._guard is not None:
+            self._guard.release()  # it takes our silence for death and tries what we could not
+        self._guard = None
+        return tuple(left)
+
+    async def _stop_proxy(self) -> list[str]:
+        if self._proxy is not None:
+            gone = await end_process(self._proxy.pid, start_ticks(self._proxy.pid))
+            await self._proxy.process.wait()
+            self._proxy = None
+            return [] if gone else ["the fault proxy would not end"]
+        left = []
+        if self._links is not None:
+            for link in self._made_links:
+                try:
+                    await self._links.delete(link)
+                except (InjectError, RevertError) as exc:
+                    left.append(f"link {link}: {exc}")
+        self._made_links = ()
+        return left
