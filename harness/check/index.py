@@ -1,0 +1,330 @@
+"""A history's ops as columns that checks share: entries (what was written, by value) and reads (what was seen, by entry).
+
+Values are unique within a run, so a value names its write. Numbers below are positions: an *entry* is one distinct value,
+whatever number of ops tried to write it; reads hold entries by number, values that nobody wrote by numbers beyond them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.check.words import READS, WRITES, values_of
+from harness.history.table import MISSING, OpTable
+
+__all__ = ["FOREVER", "Bools", "Entries", "Index", "Ints", "Reads", "count_until"]
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+FOREVER = int(np.iinfo(np.int64).max)
+"""The end of what never ended, as far as anyone knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """Distinct values and their fate; all arrays have one element per entry, in order of first appearance.
+
+    `row`: the op that decided it (the first acknowledgement, else an uncertain one, else a failed one). `lo_ns`: the first
+    sending; `ack_ns`: the first acknowledgement, `FOREVER` without one. `group`: entries that share an idempotency key are
+    one logical write and have the same number. `rivals`: entries that two independent ops may have written, so that
+    nothing can be said of how often they should be there.
+    """
+
+    texts: tuple[str, ...]
+    row: Ints
+    lo_ns: Ints
+    ack_ns: Ints
+    acked: Bools
+    failed: Bools
+    load: Bools
+    key: Ints
+    session: Ints
+    group: Ints
+    rivals: Bools
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def info(self) -> Bools:
+        """Which may have happened or not."""
+        return ~self.acked & ~self.failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """Ok reads that could be taken apart, in order of sending; arrays have one element per read.
+
+    What read i returned is `flat[start[i]:start[i + 1]]`, in order. `name` is what was read: a key, else a session, else
+    everything. `foreign` are the values that nobody wrote: number len(entries) + k is `foreign[k]`. `damaged` are the rows
+    of ok final reads whose result is not what the model's reads return.
+    """
+
+    row: Ints
+    lo_ns: Ints
+    done_ns: Ints
+    name: Ints
+    session: Ints
+    region: Ints
+    phase: NDArray[np.int8]
+    start: Ints
+    flat: Ints
+    foreign: tuple[str, ...]
+    damaged: Ints
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def owner(self) -> Ints:
+        """The read of each element of `flat`."""
+        return np.repeat(np.arange(len(self.row)), np.diff(self.start))
+
+    def values(self, read: int) -> list[int]:
+        """What one read returned."""
+        return list(map(int, self.flat[self.start[read] : self.start[read + 1]]))
+
+
+PHASE_LOAD, PHASE_PROBE, PHASE_FINAL = 0, 1, 2
+
+
+class _Seen(dict[str, int]):
+    """Text -> number. A text that names no entry is looked for among the idempotency keys, else becomes foreign."""
+
+    def __init__(self, entries: dict[str, int], by_idem: Callable[[], dict[str, int]]) -> None:
+        super().__init__(entries)
+        self._count, self._by_idem = len(entries), by_idem
+        self.foreign: list[str] = []
+
+    def __missing__(self, text: str) -> int:
+        number = self._by_idem().get(text)
+        if number is None:
+            number = self._count + len(self.foreign)
+            self.foreign.append(text)
+        self[text] = number
+        return number
+
+
+class Index:
+    """Everything that checks ask of one history under one model. A model that is None or unknown has no entries, no reads."""
+
+    def __init__(self, table: OpTable, model: str | None) -> None:
+        self.table, self.model = table, model
+        sent = table.ints("sent_ns")
+        self.lo_ns: Ints = np.where(sent == MISSING, table.ints("intended_ns"), sent)
+        self.ok: Bools = table.is_("outcome", "ok") & ~table.flags("cut")
+        self.info: Bools = table.is_("outcome", "info") | table.flags("cut")
+        done = table.ints("done_ns")
+        self.done_ns: Ints = np.where((done == MISSING) | self.info, FOREVER, done)
+        self.load: Bools = table.is_("phase", "load")
+        self.final: Bools = table.is_("phase", "final")
+
+    def _words(self, words: frozenset[str]) -> Bools:
+        mask = np.zeros(len(self.table), dtype=np.bool_)
+        for word in words:
+            mask |= self.table.is_("f", word)
+        return mask
+
+    @cached_property
+    def is_write(self) -> Bools:
+        """Which rows are writes of the model."""
+        return self._words(WRITES.get(self.model or "", frozenset()))
+
+    @cached_property
+    def is_read(self) -> Bools:
+        """Which rows are reads of the model."""
+        return self._words(READS.get(self.model or "", frozenset()))
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """Region names; reads hold their positions, -1 for none."""
+        return self.table.codes("region")[1]
+
+    @cached_property
+    def _naming(self) -> tuple[Ints, Ints, tuple[str, ...]]:
+        key_codes, keys = self.table.codes("key")
+        session_codes, sessions = self.table.codes("session")
+        numbers = {name: number for number, name in enumerate(dict.fromkeys((*keys, *sessions)))}
+        # One more element, -1, at the end: code -1 (null) finds it.
+        key_of = np.array([*(numbers[name] for name in keys), -1], dtype=np.int64)
+        session_of = np.array([*(numbers[name] for name in sessions), -1], dtype=np.int64)
+        return key_of[key_codes], session_of[session_codes], tuple(numbers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Keys and sessions by number. The number after the last stands for "everything"."""
+        return self._naming[2]
+
+    def name_text(self, number: int) -> str:
+        """What was read or written, in words."""
+        return repr(self.names[number]) if 0 <= number < len(self.names) else "everything"
+
+    @cached_property
+    def entries(self) -> Entries:
+        """Every distinct value that an op tried to write."""
+        return _entries(self)
+
+    @cached_property
+    def nameless_acked(self) -> int:
+        """Acknowledged writes that carry nothing by which they could be found again."""
+        return int(np.count_nonzero(self.is_write & self.ok & self.load & (self.identities[0] < 0)))
+
+    @cached_property
+    def identities(self) -> tuple[Ints, tuple[str, ...]]:
+        """(number, texts): what a row's write is known by, its value, else its idempotency key; -1 for none."""
+        import pyarrow.compute as pc
+
+        # A counter's values are amounts, which many ops share: only the idempotency key tells one from another.
+        idem = self.table.arrow["idem"]
+        column = idem if self.model == "counter" else pc.coalesce(self.table.arrow["value"], idem)
+        encoded = column.combine_chunks().dictionary_encode()
+        if hasattr(encoded, "chunk"):  # combine_chunks gives a chunked array in some versions of Arrow
+            encoded = encoded.unify_dictionaries().chunk(0)
+        codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+        return codes, tuple(encoded.dictionary.to_pylist())
+
+    @cached_property
+    def reads(self) -> Reads:
+        """Every ok read that could be taken apart."""
+        return _reads(self)
+
+    def homes(self, where: Bools) -> Ints:
+        """Which name, among those that the chosen reads read, shows each entry: its key, else its session, else everything.
+
+        -1 where none does: such an entry was not looked for.
+        """
+        everything = len(self.names)
+        read = np.zeros(everything + 2, dtype=np.bool_)  # the last element answers for number -1
+        read[self.reads.name[where]] = True
+        by_key, by_session = read[self.entries.key], read[self.entries.session]
+        rest = everything if read[everything] else -1
+        return np.where(by_key, self.entries.key, np.where(by_session, self.entries.session, rest))
+
+    def latest_finals(self, region: str | None) -> Ints:
+        """The reads that count as final in a region (None: any): the last one of each name."""
+        reads = self.reads
+        wanted = reads.phase == PHASE_FINAL
+        if region is not None:
+            wanted &= reads.region == (self.regions.index(region) if region in self.regions else -2)
+        chosen = np.flatnonzero(wanted)
+        chosen = chosen[np.lexsort((reads.done_ns[chosen], reads.name[chosen]))]
+        last = np.ones(len(chosen), dtype=np.bool_)
+        last[:-1] = reads.name[chosen][1:] != reads.name[chosen][:-1]
+        return chosen[last]
+
+    def seen(self, chosen: Ints) -> Bools:
+        """Which entries the chosen reads show."""
+        mask = np.zeros(len(self.entries) + len(self.reads.foreign), dtype=np.bool_)
+        picked = np.zeros(len(self.reads), dtype=np.bool_)
+        picked[chosen] = True
+        mask[self.reads.flat[picked[self.reads.owner]]] = True
+        return mask[: len(self.entries)]
+
+
+def _entries(index: Index) -> Entries:
+    table, (codes, texts) = index.table, index.identities
+    rows = np.flatnonzero(index.is_write & (codes >= 0) & ~index.final)
+    numbers, entry = np.unique(codes[rows], return_inverse=True)
+    count = len(numbers)
+    rank = np.where(index.ok[rows], 0, np.where(index.info[rows], 1, 2))
+    order = np.lexsort((rows, index.done_ns[rows], rank, entry))
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = entry[order][1:] != entry[order][:-1]
+    chosen = rows[order[first]]
+    lo_ns = np.full(count, FOREVER, dtype=np.int64)
+    np.minimum.at(lo_ns, entry, index.lo_ns[rows])
+    idem = np.asarray(table.codes("idem")[0], dtype=np.int64)
+    key, session, _ = index._naming
+    return Entries(
+        texts=tuple(texts[number] for number in numbers.tolist()),
+        row=chosen,
+        lo_ns=lo_ns,
+        ack_ns=np.where(index.ok[chosen], index.done_ns[chosen], FOREVER),
+        acked=index.ok[chosen],
+        failed=~index.ok[chosen] & ~index.info[chosen],
+        load=index.load[chosen],
+        key=key[chosen],
+        session=session[chosen],
+        group=np.where(idem[chosen] >= 0, idem[chosen], len(table) + np.arange(count)),
+        rivals=_rivals(rank, entry, idem[rows], count),
+    )
+
+
+def _rivals(rank: Ints, entry: Ints, idem: Ints, count: int) -> Bools:
+    """Entries with two ops that may both have written them and do not share an idempotency key."""
+    possible = rank < 2
+    tries = np.bincount(entry[possible], minlength=count)
+    least = np.full(count, FOREVER, dtype=np.int64)
+    most = np.full(count, -1, dtype=np.int64)
+    np.minimum.at(least, entry[possible], idem[possible])
+    np.maximum.at(most, entry[possible], idem[possible])
+    return np.asarray((tries > 1) & ((least != most) | (least < 0)), dtype=np.bool_)
+
+
+def _reads(index: Index) -> Reads:
+    table, model = index.table, index.model or ""
+    rows = np.flatnonzero(index.is_read & index.ok)
+    rows = rows[np.argsort(index.lo_ns[rows], kind="stable")]
+    entries = index.entries
+    numbers = dict(zip(entries.texts, range(len(entries)), strict=True))
+
+    @cache
+    def by_idem() -> dict[str, int]:
+        codes, texts = table.codes("idem")
+        return {texts[codes[row]]: entry for entry, row in enumerate(entries.row.tolist()) if codes[row] >= 0}
+
+    seen = _Seen(numbers, by_idem)
+    flat, start, readable = _flatten(table, rows, model, seen)
+    damaged = rows[~readable & index.final[rows]]
+    rows = rows[readable]
+    key, session, names = index._naming
+    name = np.where(key[rows] >= 0, key[rows], np.where(session[rows] >= 0, session[rows], len(names)))
+    phase = np.where(index.final[rows], PHASE_FINAL, np.where(index.load[rows], PHASE_LOAD, PHASE_PROBE))
+    return Reads(
+        row=rows,
+        lo_ns=index.lo_ns[rows],
+        done_ns=index.done_ns[rows],
+        name=name,
+        session=session[rows],
+        region=np.asarray(table.codes("region")[0][rows], dtype=np.int64),
+        phase=phase.astype(np.int8),
+        start=start,
+        flat=flat,
+        foreign=tuple(seen.foreign),
+        damaged=damaged,
+    )
+
+
+def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Ints, Ints, Bools]:
+    """(all values read, one after another; where each readable read starts, and the end; which reads are readable)."""
+    import array
+
+    flat, start = array.array("q"), array.array("q", [0])
+    readable = np.zeros(len(rows), dtype=np.bool_)
+    for position, result in enumerate(table.arrow["result"].take(rows.tolist()).to_pylist() if len(rows) else ()):
+        values = None if result is None else values_of(result, model)
+        if values is not None:
+            readable[position] = True
+            flat.extend(map(seen.__getitem__, values))
+            start.append(len(flat))
+    return np.array(flat, dtype=np.int64), np.array(start, dtype=np.int64), readable
+
+
+def count_until(groups: Ints, times: Ints, asked_groups: Ints, asked_times: Ints) -> Ints:
+    """For each question, how many of the events of its group are strictly before its time. Sorted once: O(n log n)."""
+    count = len(groups)
+    group, time = np.concatenate([groups, asked_groups]), np.concatenate([times, asked_times])
+    asked = np.concatenate([np.zeros(count, dtype=np.int64), np.ones(len(asked_groups), dtype=np.int64)])
+    order = np.lexsort((1 - asked, time, group))  # questions before events of the same instant: strictly before
+    running = np.cumsum(1 - asked[order])
+    fresh = np.ones(len(order), dtype=np.bool_)
+    fresh[1:] = group[order][1:] != group[order][:-1]
+    before = np.where(fresh, running - (1 - asked[order]), 0)
+    base = np.maximum.accumulate(before) if len(before) else before
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = running - base
+    return found[count:]
