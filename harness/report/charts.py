@@ -15,7 +15,7 @@ from harness.report.frame import Frame, Variant, Words
 from harness.report.palette import SERIES
 from harness.report.scene import Scene
 from harness.report.series import extremes, peaks, runs
-from harness.report.svg import Box, fmt, line, log_ticks, nice_ticks, path, rect, text
+from harness.report.svg import fmt, line, log_ticks, nice_ticks, path, text
 from harness.units import NS_PER_S, format_duration
 
 __all__ = [
@@ -65,8 +65,7 @@ def ribbon(scene: Scene, series: Series, words: Words, variant: Variant) -> Mark
     if not series.t_ns:
         return None
     frame = Frame(scene, variant, 96, labels=True)
-    body = frame.bands(named=False)
-    body += frame.value_axis([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])
+    body = frame.value_axis([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])
     for points in runs(_xs(frame, series), _visible(scene, series, good_shares(series))):
         drawn = [(x, frame.y(y)) for x, y in extremes(points, POINTS)]
         if len(drawn) == 1:
@@ -75,27 +74,11 @@ def ribbon(scene: Scene, series: Series, words: Words, variant: Variant) -> Mark
         if min(y for _, y in points) < 1:
             body.append(path(_area_d(drawn, frame.y(1.0)), fill="harm-fill"))
         body.append(path(_line_d(drawn), stroke="good", width=1.8))
-    below = _disruption_bars(frame, body)
+    body += frame.bands()
+    below = frame.feet(body)
     body += frame.marker_lines()
     body += frame.time_axis()
     return frame.finish(words, body, below=below)
-
-
-def _disruption_bars(frame: Frame, body: list[str]) -> float:
-    spans = frame.scene.disruptions
-    if not spans:
-        return 0
-    top = frame.plot.bottom + 24
-    for span in spans:
-        left, right = frame.x(span.start_ns), frame.x(span.end_ns)
-        body.append(rect(Box(x=left, y=top, width=right - left, height=5), "fail", radius=1))
-    words = spans[0].words if len(spans) == 1 else f"{len(spans)} disruptions"
-    left, right = frame.x(spans[0].start_ns), frame.x(spans[-1].end_ns)
-    if right < frame.variant.width * 0.6:
-        body.append(text((right + 6, top + 7), words, "fail"))
-    else:
-        body.append(text((max(left - 6, frame.plot.x), top + 7), words, "fail", anchor="end"))
-    return 14
 
 
 def throughput_chart(scene: Scene, series: Series, words: Words, variant: Variant) -> Markup | None:
@@ -105,7 +88,7 @@ def throughput_chart(scene: Scene, series: Series, words: Words, variant: Varian
     per_s = NS_PER_S / series.bucket_ns
     top = nice_ticks(max([*series.offered, *series.good, 0]) * per_s)
     frame = Frame(scene, variant, 130)
-    body = frame.bands() + frame.value_axis([(tick / top[-1], f"{tick:g}") for tick in top])
+    body = frame.value_axis([(tick / top[-1], f"{tick:g}") for tick in top])
     xs = _xs(frame, series)
     layers = ((series.good, "good", 1.8, "", "good-fill"), (series.offered, "muted", 1.1, "4 3", None))
     for values, colour, width, dash, fill in layers:
@@ -115,7 +98,7 @@ def throughput_chart(scene: Scene, series: Series, words: Words, variant: Varian
             if fill:
                 body.append(path(_area_d(drawn, frame.plot.bottom), fill=fill))
             body.append(path(_line_d(drawn), stroke=colour, width=width, dash=dash))
-    body += frame.quiet_lines() + frame.time_axis()
+    body += frame.bands() + frame.quiet_lines() + frame.time_axis()
     return frame.finish(words, body)
 
 
@@ -217,7 +200,7 @@ def share_chart(scene: Scene, series: Series, words: Words, variant: Variant) ->
         for place in peaks([values for _, values in layers], POINTS)
         if totals[place] and scene.start_ns - series.bucket_ns < series.t_ns[place] < scene.end_ns
     ]
-    body = frame.bands() + frame.value_axis([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])
+    body = frame.value_axis([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])
     gap = max(1, -(-len(series.t_ns) // POINTS))
     foot = dict.fromkeys(places, 0.0)
     for colour, (_, values) in zip(SERIES, layers, strict=False):

@@ -17,6 +17,7 @@ from harness.report.palette import LIGHT, SERIES
 from harness.report.scene import Scene
 from harness.report.series import chunks, summed, worst
 from harness.report.svg import el
+from harness.report.text import plural
 from harness.units import NS_PER_S, format_duration
 
 __all__ = ["cells", "columns", "impact_section", "recovery_section", "table", "timeline_section"]
@@ -70,7 +71,8 @@ def timeline_section(result: Result, scene: Scene) -> Section:
         + [(span.start_ns, "phase", f"{span.phase} begins") for span in result.phases]
     )
     rows = [cells(scene.at(at_ns, 2), kind, text) for at_ns, kind, text in moments]
-    finding = f"{len(result.faults)} faults, {len(result.steps)} steps, {len(scene.disruptions)} disruptions. {scene.zero_words}."
+    parts = (plural(len(result.faults), "fault"), plural(len(result.steps), "step"))
+    finding = f"{', '.join(parts)}, {plural(len(scene.disruptions), 'disruption')}. {scene.zero_words}."
     words = Words(name="lanes", title="Timeline", finding=finding)
     picture = _picture(lambda w, v: lanes(result, scene, w, v), words)
     events = table("Moments of the run", ("At", "Kind", "What"), rows, MOST_EVENTS)

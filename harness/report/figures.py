@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from harness.model.result import Result
+from harness.model.result import Interval, Result
 from harness.model.verdict import Verdict
 from harness.report.extras import ComparableRun
 from harness.report.frame import Frame, Variant, Words
-from harness.report.numbers import at_text, point_ns, point_text
+from harness.report.numbers import at_text, like_text, point_ns, point_text
 from harness.report.scene import Scene, fault_end_ns
 from harness.report.svg import Box, document, fmt, line, path, rect, text, text_width
 from harness.units import format_duration
@@ -112,24 +112,25 @@ def _lane_rows(result: Result, scene: Scene) -> list[tuple[str, list[Span]]]:
     rows: list[tuple[str, list[Span]]] = [("phases", phases)]
     for fault in result.faults:
         if fault.effect is not None and len(rows) <= MOST_LANES:
-            rows.append((fault.id, [(fault.effect.lo_ns, fault_end_ns(fault, end_ns), "fail-bg", "")]))
+            rows.append((fault.id, [(fault.effect.lo_ns, fault_end_ns(fault, end_ns), "rule", "")]))
     for step in result.steps:
         if step.started_ns is not None and len(rows) <= MOST_LANES + 4:
             over = end_ns if step.ended_ns is None else step.ended_ns
-            rows.append((step.id, [(step.started_ns, over, "info-bg", "")]))
+            rows.append((step.id, [(step.started_ns, over, "info", "")]))
     if scene.disruptions:
-        spans: list[Span] = [(band.start_ns, band.end_ns, "harm-fill", "") for band in scene.disruptions]
+        spans: list[Span] = [(band.start_ns, band.end_ns, "fail", "") for band in scene.disruptions]
         rows.append(("users disrupted", spans))
     return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """One part of the recovery, from the effect: ns."""
+    """One part of the recovery, from the effect: ns. `length` is in words, as exact as the recovery is known."""
 
     words: str
     start_ns: int
     end_ns: int
+    length: str
 
 
 def stretches(result: Result) -> tuple[Stretch, ...]:
@@ -144,11 +145,15 @@ def stretches(result: Result) -> tuple[Stretch, ...]:
     for name, at_ns in marks:
         pending.append(name)
         if at_ns is not None and start <= at_ns <= end_ns:
-            out.append(Stretch(words=" and ".join(pending), start_ns=start, end_ns=at_ns))
+            out.append(_stretch(" and ".join(pending), start, at_ns, recovery.interval))
             start, pending = at_ns, []
     words = " and ".join([*pending, "converge"])
-    out.append(Stretch(words=words, start_ns=start, end_ns=end_ns))
+    out.append(_stretch(words, start, end_ns, recovery.interval))
     return tuple(out)
+
+
+def _stretch(words: str, start_ns: int, end_ns: int, interval: Interval) -> Stretch:
+    return Stretch(words=words, start_ns=start_ns, end_ns=end_ns, length=like_text(end_ns - start_ns, interval))
 
 
 def waterfall(parts: Sequence[Stretch], words: Words, variant: Variant) -> Markup | None:
@@ -166,7 +171,7 @@ def waterfall(parts: Sequence[Stretch], words: Words, variant: Variant) -> Marku
         body.append(text((label - 8, y + 13), part.words[:22], "text", anchor="end"))
         body.append(rect(Box(x=left, y=y, width=wide, height=18), ("s5", "s1", "s3")[place % 3], radius=2))
         words_at = (left + max(wide, 1) + 6, y + 13)
-        body.append(text(words_at, format_duration(part.end_ns - part.start_ns), "text", bold=True))
+        body.append(text(words_at, part.length, "text", bold=True))
         if place + 1 < len(parts):
             body.append(line((left + wide, y + 18), (left + wide, y + 26), "rule", dash="2 2"))
     foot = 6 + len(parts) * 26.0

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from harness.report.scene import Scene
 from harness.report.svg import Box, Label, document, line, place_labels, rect, text, text_width, time_ticks
-from harness.units import NS_PER_S, format_duration
+from harness.units import NS_PER_S
 
 __all__ = ["NARROW", "WIDE", "Frame", "Variant", "Words"]
 
@@ -24,6 +24,7 @@ class Variant:
     label_rows: int
 
 
+LEFT = 52.0
 WIDE = Variant(name="wide", width=820, ticks=10, label_rows=3)
 NARROW = Variant(name="narrow", width=340, ticks=5, label_rows=4)
 
@@ -45,17 +46,17 @@ class Frame:
         self.variant = variant
         marks = [mark for mark in scene.marks if scene.start_ns <= mark.at_ns <= scene.end_ns]
         self._marks = sorted(marks, key=lambda mark: (mark.rank, mark.at_ns))
-        self.plot = Box(x=44, y=0, width=variant.width - 54, height=plot_height)
+        self.plot = Box(x=LEFT, y=0, width=variant.width - LEFT - 10, height=plot_height)
         self._placed: tuple[Label, ...] = ()
         self.unlabelled = 0
         if labels:
             asked = [
-                Label(x=self.x(mark.at_ns) - 44, words=mark.words, colour=mark.colour, bold=mark.rank <= 2)
+                Label(x=self.x(mark.at_ns) - LEFT, words=mark.words, colour=mark.colour, bold=mark.rank <= 2)
                 for mark in self._marks
             ]
             self._placed, self.unlabelled = place_labels(asked, self.plot.width, variant.label_rows)
         rows = max((label.row + 1 for label in self._placed), default=0)
-        self.plot = Box(x=44, y=8 + rows * 16, width=variant.width - 54, height=plot_height)
+        self.plot = Box(x=LEFT, y=8 + rows * 16, width=variant.width - LEFT - 10, height=plot_height)
 
     def x(self, ns: float) -> float:
         """The place of an instant, held inside the plot."""
@@ -67,19 +68,43 @@ class Frame:
         """The place of a share of the plot's height, 0 at its foot."""
         return self.plot.bottom - min(max(share, 0.0), 1.0) * self.plot.height
 
-    def bands(self, *, named: bool = False) -> list[str]:
-        """Fault spans as shading; `named` writes their names inside where they fit."""
-        out: list[str] = []
-        for band in self.scene.faults:
-            left, right = self.x(band.start_ns), self.x(band.end_ns)
-            out.append(rect(Box(x=left, y=self.plot.y, width=right - left, height=self.plot.height), "fault-fill"))
-        if named and len(self.scene.faults) == 1:
-            band = self.scene.faults[0]
-            left, right = self.x(band.start_ns), self.x(band.end_ns)
-            words = f"{band.words} stands for {format_duration(band.end_ns - band.start_ns)}"
-            if text_width(words) < right - left - 10:
-                out.append(text(((left + right) / 2, self.plot.bottom - 8), words, anchor="middle"))
-        return out
+    def bands(self) -> list[str]:
+        """Fault spans as shading that lets what lies below show through."""
+        return [
+            rect(
+                Box(
+                    x=self.x(band.start_ns),
+                    y=self.plot.y,
+                    width=self.x(band.end_ns) - self.x(band.start_ns),
+                    height=self.plot.height,
+                ),
+                "rule",
+                opacity=0.13,
+            )
+            for band in self.scene.faults
+        ]
+
+    def feet(self, body: list[str]) -> float:
+        """Bars under the time axis, one row for faults and one for disruptions, with words; the room they take."""
+        rows = (
+            (self.scene.faults, "rule", "muted", "faults stand"),
+            (self.scene.disruptions, "fail", "fail", "disruptions"),
+        )
+        top = self.plot.bottom + 24
+        for bands, colour, ink, many in rows:
+            if not bands:
+                continue
+            for band in bands:
+                left, right = self.x(band.start_ns), self.x(band.end_ns)
+                body.append(rect(Box(x=left, y=top, width=right - left, height=6), colour, radius=1.5))
+            words = bands[0].words if len(bands) == 1 else f"{len(bands)} {many}"
+            left, right = self.x(bands[0].start_ns), self.x(bands[-1].end_ns)
+            if right + text_width(words) + 6 <= self.variant.width:
+                body.append(text((right + 6, top + 7), words, ink))
+            else:
+                body.append(text((max(left - 6, text_width(words)), top + 7), words, ink, anchor="end"))
+            top += 15
+        return top - self.plot.bottom - 24
 
     def marker_lines(self) -> list[str]:
         """A line for every mark, its label above where one fits."""
@@ -87,7 +112,7 @@ class Frame:
         out: list[str] = []
         for mark in self._marks:
             x = self.x(mark.at_ns)
-            label = tops.get((round(x - 44, 3), mark.words))
+            label = tops.get((round(x - LEFT, 3), mark.words))
             top = self.plot.y if label is None else self.plot.y - 4 - label.row * 16 - 10
             out.append(
                 line((x, top), (x, self.plot.bottom), mark.colour, width=1.2, dash="" if mark.rank <= 3 else "3 2")

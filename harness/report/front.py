@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.model.result import Finding, ObjectiveResult, Result
 from harness.model.verdict import Status, Verdict
@@ -22,8 +23,14 @@ __all__ = ["MOST_FINDINGS", "MOST_OBJECTIVES", "build_front", "finding_lines", "
 
 MOST_OBJECTIVES = 10
 MOST_FINDINGS = 3
+MOST_REASONS = 3
 _ORDER = {Status.MISSED: 0, Status.UNKNOWN: 1, Status.MET: 2}
 _SEVERITY = {"high": 0, "medium": 1, "low": 2, "strength": 3}
+
+
+def short(text: str, most: int = 260) -> str:
+    """`text` at a length that page one can bear; the whole is under Evidence."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def margin_words(objective: ObjectiveResult) -> str:
@@ -54,9 +61,32 @@ def _objective_line(objective: ObjectiveResult, taken: set[str]) -> ObjectiveLin
         margin=margin_words(objective),
         badge=words.STATUS_BADGES[objective.status],
         why=objective.why,
+        kind=objective.kind,
         place=f"{place}:{objective.line}" if place and objective.line is not None else place,
         evidence=tuple(row.text for row in objective.evidence[:12]),
     )
+
+
+def front_objectives(lines: Sequence[ObjectiveLine]) -> tuple[ObjectiveLine, ...]:
+    """The lines for page one: data checks that hold share one, limits are written as people write them."""
+    held = [line for line in lines if line.kind == "check" and line.badge.tone == "pass"]
+    rest = [line for line in lines if line not in held] if len(held) > 1 else list(lines)
+    shown = [
+        replace(
+            line,
+            label=short(line.label, 80),
+            limit=short(line.limit, 60).replace("<=", "≤").replace(">=", "≥"),
+            observed=short(line.observed, 140),
+            why=short(line.why, 140),
+        )
+        for line in rest
+    ]
+    if len(held) > 1:
+        names = ", ".join(line.text for line in held)
+        shown.append(
+            replace(held[0], label=f"Data: {names}", limit="hold", observed=f"{len(held)} of {len(held)} valid")
+        )
+    return tuple(shown)
 
 
 def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
@@ -76,12 +106,12 @@ def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
 def _reasons(result: Result) -> tuple[Advice, ...]:
     own = [reason for reason in result.reasons if reason.verdict is result.verdict]
     rest = [reason for reason in result.reasons if reason.verdict is not result.verdict]
-    shown = [*own, *rest][:5]
+    shown = [*own, *rest][:MOST_REASONS]
     seen: set[str] = set()
     out: list[Advice] = []
     for reason in shown:
         advice = words.todo(reason.verdict, reason.code)
-        out.append(Advice(code=reason.code, text=reason.text, todo="" if advice in seen else advice))
+        out.append(Advice(code=short(reason.code, 40), text=short(reason.text), todo="" if advice in seen else advice))
         seen.add(advice)
     if not out and result.verdict not in (Verdict.PASS, Verdict.FAIL):
         out.append(Advice(code="", text=result.sentence, todo=words.todo(result.verdict, "")))
@@ -221,37 +251,44 @@ def _footer(result: Result, extras: ReportExtras) -> tuple[str, ...]:
 def _facts(result: Result) -> tuple[str, ...]:
     run = result.run
     return (
-        run.name,
-        f"stack {run.stack} ({run.environment})",
+        short(run.name, 60),
+        f"stack {short(run.stack, 60)} ({short(run.environment, 40)})",
         when(run.started_utc),
         f"lasted {format_duration(run.duration_ns)}",
-        f"load {run.load}" if run.load else f"profile {run.profile}",
+        f"load {short(run.load, 80)}" if run.load else f"profile {short(run.profile, 60)}",
     )
+
+
+def _commands(result: Result) -> tuple[str, ...]:
+    """The first commands, each whole: half a command is worse than none."""
+    commands = result.safety.commands
+    shown = tuple(command for command in commands[:4] if len(command) <= 400)
+    return shown if len(shown) == len(commands) else (*shown, "# the rest: see Safety under Evidence")
 
 
 def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
     """Page one of a cleaned result."""
-    lines = objective_lines(result)
+    lines = front_objectives(objective_lines(result))
     findings = finding_lines(result.findings)
     trend, note = _trend(result, extras)
     more = len(lines) - MOST_OBJECTIVES
     hidden = len(findings) - MOST_FINDINGS
     return Front(
         verdict=words.VERDICT_BADGES[result.verdict],
-        title=result.run.title or result.run.name,
-        sentence=result.sentence,
+        title=short(result.run.title or result.run.name, 120),
+        sentence=short(result.sentence or words.MEANING[result.verdict]),
         facts=_facts(result),
-        banners=result.run.banners,
+        banners=tuple(short(banner, 160) for banner in result.run.banners[:3]),
         meaning=words.MEANING[result.verdict],
         reasons=_reasons(result),
-        commands=result.safety.commands[:6],
+        commands=_commands(result),
         tiles=tiles.build_tiles(result, recovery_limit_ns(result)),
         ribbon=_ribbon(result, scene),
-        means=means(result),
-        not_shown=not_shown(result),
+        means=tuple(short(sentence) for sentence in means(result)),
+        not_shown=tuple(short(sentence) for sentence in not_shown(result)),
         objectives=lines[:MOST_OBJECTIVES],
-        objectives_more=f"{more} more objectives, all met or listed below" if more > 0 else "",
-        findings=findings[:MOST_FINDINGS],
+        objectives_more=f"{more} more under Objectives in full" if more > 0 else "",
+        findings=tuple(replace(line, text=short(line.text)) for line in findings[:MOST_FINDINGS]),
         findings_more=f"{hidden} more findings under Evidence" if hidden > 0 else "",
         trend=trend,
         trend_note=note,

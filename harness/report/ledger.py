@@ -74,7 +74,7 @@ def _slice_row(name: str, measures: SliceMeasures) -> tuple[Cell, ...]:
         f"{counts.valid:,}",
         f"{counts.bad:,}",
         "–" if availability is None else _availability(availability.lo_ratio, availability.hi_ratio),
-        recovery_words(measures.recovery),
+        recovery_words(measures.recovery, brief=True),
         lost,
     )
 
@@ -134,7 +134,7 @@ def budget_section(result: Result) -> Section:
             f"{number(round(cost.outage_s, 2))} s",
             percent(cost.cost_share_ratio),
             number(None if cost.burn_rate is None else round(cost.burn_rate, 1)),
-            "–" if cost.affordable is None else f"{cost.affordable:,.1f}",
+            "–" if cost.affordable is None else number(round(cost.affordable, 1 if cost.affordable < 10 else None)),
             "–"
             if cost.left_before_ratio is None
             else f"{ratio_text(cost.left_before_ratio)} ({cost.left_source or 'source not stated'})",

@@ -15,12 +15,12 @@ __all__ = ["means", "not_shown", "parts_words", "recovery_words"]
 MOST = 4
 
 
-def recovery_words(recovery: Recovery) -> str:
-    """A recovery in one phrase, whatever its state."""
+def recovery_words(recovery: Recovery, *, brief: bool = False) -> str:
+    """A recovery in one phrase, whatever its state; `brief` leaves out by whom."""
     interval = recovery.interval
     if recovery.state == "recovered" and interval is not None:
         bounds = bounds_text(interval)
-        by = recovered_by(recovery)
+        by = "" if brief else recovered_by(recovery)
         return f"{point_text(interval)}{f' ({bounds})' if bounds else ''}{f', {by}' if by else ''}"
     if recovery.state == "none":
         return "0 s, no breach" + (" (masked: latency or retries moved)" if recovery.masked else "")
@@ -34,7 +34,7 @@ def parts_words(result: Result) -> str:
     parts = stretches(result)
     if len(parts) < 2:
         return ""
-    return ", ".join(f"{part.words} {format_duration(part.end_ns - part.start_ns)}" for part in parts)
+    return ", ".join(f"{part.words} {part.length}" for part in parts)
 
 
 def _recovery_sentence(result: Result) -> str:
@@ -76,7 +76,8 @@ def _data_sentence(result: Result) -> str:
 
 def _return_sentence(result: Result) -> str:
     back = result.measures.recovery_return
-    if back.state == "none" and any(fault.reverted for fault in result.faults):
+    ended = result.measures.recovery.state in ("recovered", "none")
+    if ended and back.state == "none" and any(fault.reverted for fault in result.faults):
         return "Taking the fault away again caused no disruption."
     if back.state == "recovered" and back.interval is not None:
         return f"The return hurt too: {point_text(back.interval)} of disruption when the fault was taken away."
@@ -89,6 +90,8 @@ def _budget_sentence(result: Result) -> str:
     cost = worst_budget(result)
     if cost is None or not cost.affordable or cost.cost_share_ratio <= 0:
         return ""
+    if result.measures.recovery.state != "recovered":
+        return ""  # what was cut short would have cost more
     count = f"{cost.affordable:,.0f}" if cost.affordable >= 10 else f"{cost.affordable:.1f}"
     what = "incidents like this" if cost.affordable >= 2 else "incident like this"
     return f"The {cost.slo} budget would bear {count} {what} per {format_duration(cost.window_ns)}."

@@ -13,6 +13,7 @@ __all__ = [
     "at_text",
     "bounds_text",
     "count_share",
+    "like_text",
     "limit_ns",
     "number",
     "percent",
@@ -84,6 +85,22 @@ def point_text(interval: Interval) -> str:
     return _in_unit(ns, quantum, unit, unit_ns)
 
 
+def like_text(ns: int, interval: Interval) -> str:
+    """A part of the interval's span with no more digits than the interval's own number has."""
+    if interval.hi_ns is None or interval.hi_ns >= 120 * NS_PER_S or interval.hi_ns == interval.lo_ns:
+        return format_duration(ns)
+    quantum, unit, unit_ns = _quanta(interval.hi_ns)
+    point = point_ns(interval)
+    while point % quantum and quantum > 1_000:
+        quantum //= 10
+    rounded = (ns + quantum // 2) // quantum * quantum
+    return (
+        _in_unit(rounded, quantum, unit, unit_ns)
+        if rounded or not ns
+        else f"under {_in_unit(quantum, quantum, unit, unit_ns)}"
+    )
+
+
 def bounds_text(interval: Interval, limit: int | None = None) -> str:
     """The interval in words, rounded outward: "2.28 to 2.34 s". Finer when coarse rounding would reach over `limit`.
 
@@ -97,13 +114,15 @@ def bounds_text(interval: Interval, limit: int | None = None) -> str:
     if hi >= 120 * NS_PER_S:
         return f"{format_duration(lo)} to {format_duration(hi)}"
     _, unit, unit_ns = _quanta(hi)
-    quantum = min(unit_ns, 10 ** max(3, math.floor(math.log10(max((hi - lo) / 3, 1)))))
+    quantum = min(unit_ns, 10 ** max(3, math.floor(math.log10(max((hi - lo) / 2.5, 1)))))
     while True:
         low, high = lo // quantum * quantum, -(-hi // quantum) * quantum
         crosses = limit is not None and ((hi <= limit < high) or (low < limit <= lo))
         if not crosses or quantum <= 1_000:
             break
         quantum //= 10
+    while low % (quantum * 10) == 0 and high % (quantum * 10) == 0 and quantum < unit_ns:
+        quantum *= 10
     digits = _decimals(quantum, unit_ns)
     return f"{low / unit_ns:.{digits}f} to {high / unit_ns:.{digits}f} {unit}"
 

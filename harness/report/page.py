@@ -76,6 +76,7 @@ class ObjectiveLine:
     margin: str
     badge: Badge
     why: str
+    kind: Literal["objective", "check"]
     place: str
     evidence: tuple[str, ...]
 
@@ -191,6 +192,12 @@ class Front:
     trend: Figure | None
     trend_note: str
     footer: tuple[str, ...]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the page needs smaller print to stay on one sheet."""
+        lines = len(self.objectives) + sum(bool(line.why) for line in self.objectives if line.badge.tone != "pass")
+        return bool(self.reasons or self.banners) or lines > 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,9 +125,14 @@ def _marks(result: Result, zero_ns: int) -> tuple[Mark, ...]:
 
 def _disruption_band(disruption: Disruption, end_ns: int) -> Band:
     over = disruption.end_ns if disruption.end_ns is not None else end_ns
-    length = format_duration(max(over - disruption.start_ns, 0))
-    words = f"service disrupted {length}" if disruption.end_ns is not None else f"service disrupted, {length} and on"
+    words = "service disrupted" if disruption.end_ns is not None else "service disrupted, end not seen"
     return Band(start_ns=disruption.start_ns, end_ns=over, words=words)
+
+
+def _fault_band(fault: FaultResult, start_ns: int, end_ns: int) -> Band:
+    over = fault_end_ns(fault, end_ns)
+    words = f"{fault.id[:40]} stands {format_duration(round((over - start_ns) / 1e8) * 100_000_000)}"
+    return Band(start_ns=start_ns, end_ns=over, words=words if fault.end is not None else f"{words} and on")
 
 
 def scene_of(result: Result) -> Scene:
@@ -135,9 +140,7 @@ def scene_of(result: Result) -> Scene:
     zero_ns, zero_words = _zero(result)
     start_ns, end_ns = _span(result)
     faults = tuple(
-        Band(start_ns=fault.effect.lo_ns, end_ns=fault_end_ns(fault, end_ns), words=fault.id)
-        for fault in result.faults
-        if fault.effect is not None
+        _fault_band(fault, fault.effect.lo_ns, end_ns) for fault in result.faults if fault.effect is not None
     )
     return Scene(
         zero_ns=zero_ns,

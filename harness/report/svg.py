@@ -7,8 +7,8 @@ page's CSS turns into a variable (so that the dark scheme and print follow). No 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
@@ -216,35 +216,69 @@ class Label:
     anchor: str = "start"
 
 
+Spans = tuple[tuple[float, float], ...]
+Placing = tuple[float, tuple[Label, ...]]
+TRIES = 6_000
+
+
 def place_labels(labels: Sequence[Label], width: float, rows: int) -> tuple[tuple[Label, ...], int]:
-    """The labels that fit without touching one another, placed, and how many did not fit.
+    """The labels that fit without touching one another or another's leader, placed, and how many did not fit.
 
-    Earlier labels win. Each is tried in every row, first to the right of its point, then to the left; one that is too
-    long for the picture is left out (its words are in the table).
+    The most, and among those the bold, are placed, each to the right or left of its point in some row; one that does
+    not fit is left out (its words are in the table). The search is bounded: the first eight compete, the rest follow.
     """
-    taken: list[list[tuple[float, float]]] = [[] for _ in range(rows)]
-    placed: list[Label] = []
-    for label in labels:
-        long = text_width(label.words, bold=label.bold) + 5
-        spot = _spot(label.x, long, width, taken)
-        if spot is None:
-            continue
-        row, anchor, span = spot
-        taken[row].append(span)
-        for lower in taken[:row]:
-            lower.append((label.x - 2, label.x + 2))  # its leader passes through: nothing may be written across it
-        placed.append(Label(x=label.x, words=label.words, colour=label.colour, bold=label.bold, row=row, anchor=anchor))
-    return tuple(placed), len(labels) - len(placed)
+    tries = [TRIES]
+    placed, taken = _best(labels[:8], width, (((),) * rows), tries)
+    for label in labels[8:]:
+        spot = next(_spots(label, width, taken), None)
+        if spot is not None:
+            placed, taken = (*placed, spot), _with(taken, spot)
+    return placed, len(labels) - len(placed)
 
 
-def _spot(
-    x: float, long: float, width: float, taken: Sequence[Sequence[tuple[float, float]]]
-) -> tuple[int, str, tuple[float, float]] | None:
+def _best(
+    labels: Sequence[Label], width: float, taken: tuple[Spans, ...], tries: list[int]
+) -> tuple[tuple[Label, ...], tuple[Spans, ...]]:
+    best: list[tuple[float, tuple[Label, ...], tuple[Spans, ...]]] = [(-1.0, (), taken)]
+    most = [sum(10.0 if label.bold else 4.0 for label in labels[place:]) for place in range(len(labels) + 1)]
+
+    def search(place: int, score: float, placed: tuple[Label, ...], state: tuple[Spans, ...]) -> None:
+        tries[0] -= 1
+        if tries[0] < 0 or score + most[place] <= best[0][0]:
+            return
+        if place == len(labels):
+            best[0] = (score, placed, state)
+            return
+        label = labels[place]
+        for spot in _spots(label, width, state):
+            worth = (10.0 if label.bold else 4.0) - 0.3 * spot.row
+            search(place + 1, score + worth, (*placed, spot), _with(state, spot))
+        search(place + 1, score, placed, state)
+
+    search(0, 0.0, (), taken)
+    return best[0][1], best[0][2]
+
+
+def _extent(label: Label) -> tuple[float, float]:
+    long = text_width(label.words, bold=label.bold) + 9
+    return (label.x - 2, label.x + long) if label.anchor == "start" else (label.x - long, label.x + 2)
+
+
+def _with(taken: tuple[Spans, ...], spot: Label) -> tuple[Spans, ...]:
+    """`taken` with a label in its row and its leader through the rows below."""
+    return tuple(
+        (*spans, _extent(spot)) if row == spot.row else (*spans, (spot.x - 2, spot.x + 2)) if row < spot.row else spans
+        for row, spans in enumerate(taken)
+    )
+
+
+def _spots(label: Label, width: float, taken: tuple[Spans, ...]) -> Iterator[Label]:
     for row, spans in enumerate(taken):
-        if any(start < x < end for lower in taken[:row] for start, end in lower):
-            return None
-        for anchor, span in (("start", (x - 2, x + long + 4)), ("end", (x - long - 4, x + 2))):
-            inside = span[0] >= -3 and span[1] <= width + 6
-            if inside and all(span[1] <= start or span[0] >= end for start, end in spans):
-                return row, anchor, span
-    return None
+        if any(start < label.x + 1 and label.x - 1 < end for lower in taken[:row] for start, end in lower):
+            return
+        for anchor in ("start", "end"):
+            spot = replace(label, row=row, anchor=anchor)
+            left, right = _extent(spot)
+            inside = left >= -40 and right <= width + 8
+            if inside and all(right <= start or left >= end for start, end in spans):
+                yield spot

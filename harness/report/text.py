@@ -19,7 +19,8 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
 )
 _ANSI = re.compile("\x1b(?:\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|[@-Z\\\\-_])")
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#!(){}])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~])")
+_MENTION = re.compile(r"[@#](?=\w)")
 
 
 def clean(text: str, limit: int = LONGEST) -> str:
@@ -92,12 +93,16 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 def html_free_markdown(text: str) -> str:
     """`text` as Markdown prose that stays text: no HTML, table cell, link, heading, mention or issue reference comes of it."""
     escaped = _MARKDOWN.sub(r"\\\1", text.replace("&", "&amp;"))
-    return escaped.replace("@", "&#64;").replace("://", ":&#47;/").replace("www.", "www&#46;")
+    # Hosts look for mentions, references and addresses in the rendered text, so an entity alone would not stop them.
+    broken = _MENTION.sub(lambda match: f"{match[0]}&#8203;", escaped)
+    return broken.replace("://", ":&#8203;//").replace("www.", "www&#8203;.")
 
 
 def markdown_code(text: str) -> str:
-    """`text` as a Markdown code span, also inside a table. Backticks become primes: they would end it."""
-    return f"`{text.replace('`', '′').replace('|', chr(92) + '|') or ' '}`"
+    """`text` as a Markdown code span, verbatim: fenced by one backtick more than it holds in a row. Not for tables."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    pad = " " if "`" in text or not text else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def workflow_data(text: str, *, in_property: bool = False) -> str:

@@ -73,7 +73,7 @@ def harm_words(result: Result, most: int = 3) -> str:
     """What kinds of harm there were: "198 refused, 33 too slow"; "none" without any."""
     counts = result.measures.counts
     ranked = sorted(counts.by_error.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{count:,} {_ERROR_WORDS.get(name, name)}" for name, count in ranked[:most] if count]
+    shown = [f"{count:,} {_ERROR_WORDS.get(name, name)[:40]}" for name, count in ranked[:most] if count]
     rest = sum(count for _, count in ranked[most:])
     return ", ".join([*shown, *([f"{rest:,} other"] if rest else [])]) or "none"
 
@@ -104,8 +104,10 @@ def worst_budget(result: Result) -> BudgetCost | None:
 
 def _budget(result: Result) -> Tile:
     cost = worst_budget(result)
+    if cost is None and not result.measures.counts.offered:
+        return Tile(key="budget", label="Error budget", value="unknown", lines=("No load was measured",))
     if cost is None:
-        return Tile(key="budget", label="Error budget", value="none stated", lines=("The experiment names no SLO",))
+        return Tile(key="budget", label="Error budget", value="no SLO", lines=("The experiment states none",))
     objective = _judged(result, f"budget.{cost.slo}")
     badge = _badge(objective)
     window = format_duration(cost.window_ns)
@@ -158,14 +160,14 @@ def _data(result: Result) -> Tile:
     lines = [_check_line(checks, invalid, unknown)] if checks else []
     if not loss.known:
         lines.insert(0, loss.why or "There were no final reads")
-        return Tile(key="data", label="Data afterwards", value="unknown", badge=badge, lines=tuple(lines))
+        return Tile(key="data", label="Data", value="unknown", badge=badge, lines=tuple(lines))
     if loss.lost == 0 and loss.bound_ratio is not None and loss.acknowledged:
         lines.append(f"True loss below {percent(loss.bound_ratio)} (95 %)")
     if loss.lost and loss.span_ns is not None:
         lines.append(f"Lost over {format_duration(loss.span_ns)}; {loss.recoverable:,} recoverable")
     return Tile(
         key="data",
-        label="Data afterwards",
+        label="Data",
         value=number(loss.lost),
         figure=f"lost of {loss.acknowledged:,}",
         badge=badge,

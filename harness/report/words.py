@@ -80,6 +80,7 @@ _TODO: tuple[tuple[str, str], ...] = (
     ),
     ("steady", "Bring the stack to its steady state, or correct `steady_state` if it asks too much. Then run again."),
     ("calm", "Lengthen `steady_state.for` or raise the load, so that the rule can tell calm from outage."),
+    ("ready", "See the instance's last log lines below for why it was not ready in time."),
     (
         "final",
         "Make the final reads possible: see which regions did not answer, and lengthen `final.within` if they were slow.",
@@ -100,7 +101,6 @@ _TODO: tuple[tuple[str, str], ...] = (
     ("objective", "Give the objective data: its reason in the table says what is missing."),
     ("match", "No target matched: compare `on:` with the stack's instances, links and regions (`blackstart plan`)."),
     ("port", "Free the port, or name another one in the stack file. Then run again."),
-    ("ready", "See the instance's last log lines below for why it was not ready in time."),
     ("lock", "Another run holds the stack: wait for it (`blackstart status`), or stop it (`blackstart halt`)."),
     ("budget", "Wait for error budget to return, or lower the predicted cost (shorter fault, smaller blast radius)."),
     ("confirm", "Name the target to confirm that it is meant: `--confirm-target NAME`."),
@@ -115,7 +115,7 @@ _TODO: tuple[tuple[str, str], ...] = (
 )
 _DEFAULT_TODO: Mapping[Verdict, str] = {
     Verdict.PASS: "",
-    Verdict.FAIL: "See the missed objective and its evidence.",
+    Verdict.FAIL: "The operations that prove it are under “Objectives in full” and “Data”.",
     Verdict.INCONCLUSIVE: "Close the gap that is named here, then run again. Do not count this run.",
     Verdict.REFUSED: "Meet the condition that is named here, then run again.",
     Verdict.ABORTED: "Find out why it was stopped, then run again.",
@@ -128,7 +128,9 @@ def todo(verdict: Verdict, code: str) -> str:
     """What to do about a reason, by its code's words; the verdict's own advice for a code that is not known."""
     if verdict in (Verdict.FAIL, Verdict.PASS, Verdict.ERROR):
         return _DEFAULT_TODO[verdict]
-    return next((advice for part, advice in _TODO if part in code.lower()), _DEFAULT_TODO[verdict])
+    pieces = re.split("[^a-z]+", code.lower())
+    found = (advice for part, advice in _TODO if any(piece.startswith(part) for piece in pieces))
+    return next(found, _DEFAULT_TODO[verdict])
 
 
 _MEASURES: Mapping[str, str] = {

@@ -1,0 +1,22 @@
+"""Every file that a result is rendered to, by name. The store writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.model.result import Result
+from harness.report.extras import ReportExtras
+from harness.report.html import render_html
+from harness.report.junit import render_junit
+from harness.report.markdown import render_markdown
+
+__all__ = ["outputs"]
+
+
+def outputs(result: Result, extras: ReportExtras | None = None) -> Mapping[str, str]:
+    """File name to text: report.html, junit.xml, summary.md. UTF-8, the same for the same input."""
+    return {
+        "report.html": render_html(result, extras),
+        "junit.xml": render_junit(result),
+        "summary.md": render_markdown(result),
+    }
