@@ -1,0 +1,125 @@
+"""A run judged: objectives, measures and checks in, one result with its verdict and every reason out. Pure.
+
+Nothing is PASS by default: a gap in the record, in the load or in the witness is a reason against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from harness.history.history import History
+from harness.judge.objectives import after_span, objectives, status_of, steady_status
+from harness.judge.observe import Case
+from harness.judge.reasons import reasons, untrusted, validity
+from harness.judge.words import banners, findings, not_shown, sentence
+from harness.measure.exposure import exposure
+from harness.measure.facts import fault_results, marks, phase_spans, step_results, t0_ns
+from harness.measure.good import steady_span
+from harness.measure.series import series
+from harness.model.plan import Plan
+from harness.model.result import CheckResult, Exposure, FaultResult, Measures, Result, RunFacts, Safety
+from harness.model.verdict import EXIT_CODES, CheckVerdict, Verdict, worst
+
+__all__ = ["Inputs", "judge", "matches_expectation", "run_facts", "status_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a verdict also rests on, from outside the history: which run it was (None: as its events say), and the undo journal."""
+
+    run: RunFacts | None = None
+    safety: Safety = Safety()
+
+
+def judge(
+    history: History, plan: Plan, measures: Measures, checks: tuple[CheckResult, ...], inputs: Inputs | None = None
+) -> Result:
+    """The result of a run. Never raises for what a history holds or lacks; an incomplete one is never a PASS."""
+    given = inputs or Inputs()
+    case = Case(history=history, plan=plan, measures=measures, checks=checks)
+    before, after = steady_status(case, steady_span(history)), steady_status(case, after_span(history, case))
+    known = validity(case, (before[0], after[0]))
+    judged = objectives(case, untrusted(case, known))
+    faults = tuple(_exposed(case, fault) for fault in fault_results(history, plan))
+    steps = step_results(history, plan)
+    why = reasons(case, judged, (faults, steps), known, given.safety)
+    verdict = worst(reason.verdict for reason in why) if why else Verdict.PASS
+    return Result(
+        run=given.run or run_facts(history, plan),
+        verdict=verdict,
+        exit_code=EXIT_CODES[verdict],
+        sentence=sentence(case, verdict, why, judged),
+        reasons=why,
+        objectives=judged,
+        checks=checks,
+        measures=measures,
+        faults=faults,
+        steps=steps,
+        phases=phase_spans(history),
+        marks=marks(history.events),
+        series=series(history, plan),
+        validity=known,
+        safety=given.safety,
+        findings=findings(case, judged, why, known),
+        not_shown=not_shown(case),
+        t0_ns=t0_ns(history),
+    )
+
+
+def _exposed(case: Case, fault: FaultResult) -> FaultResult:
+    """The fault with its exposure. Where nothing in the record can tell, a disruption that it caused is proof enough."""
+    planned = next(planned for planned in case.plan.faults if planned.id == fault.id)
+    found = exposure(case.history, case.plan, planned, case.graded, fault.effect)
+    if found is not None and found.met is None:
+        felt = any(d.cause == fault.id and d.edge == "inject" for d in case.measures.disruptions)
+        if felt:
+            found = Exposure(good=None, needed=found.needed, met=True, how="by its effect: it disrupted the load")
+    return fault.model_copy(update={"exposure": found})
+
+
+def run_facts(history: History, plan: Plan) -> RunFacts:
+    """Which run this was, as its events and its plan say."""
+    experiment = plan.experiment
+    run = history.run
+    arrival = experiment.load.arrival
+    rate = (
+        f"{arrival.rate_per_s:g}/s {arrival.shape}" if arrival.rate_per_s is not None else "by stages, trace or users"
+    )
+    return RunFacts(
+        run_id=run.run_id if run else "unknown",
+        name=experiment.name,
+        title=experiment.title,
+        hypothesis=experiment.hypothesis,
+        owner=experiment.owner,
+        tags=experiment.tags,
+        stack=experiment.stack.name,
+        environment=experiment.stack.environment,
+        started_utc=run.wall_utc if run else datetime.fromtimestamp(0, UTC).isoformat(),
+        duration_ns=max((event.at_ns for event in history.events), default=0),
+        seed=run.seed if run else experiment.seed,
+        plan_hash=run.plan_hash if run else plan.hash,
+        version=run.version if run else "unknown",
+        profile=experiment.load.profile,
+        load=rate,
+        source=experiment.source,
+        banners=banners(history),
+    )
+
+
+def matches_expectation(result: Result, expected: str) -> bool:
+    """Whether a run came to exactly what was expected: "FAIL", or "FAIL:durable" with the cause among its own reasons.
+
+    The cause is a reason's code, an objective's measure, or the name or kind of an invalid check. Raises ValueError for a
+    verdict that there is not.
+    """
+    name, _, cause = expected.partition(":")
+    if result.verdict is not Verdict(name.strip().upper()):
+        return False
+    if not cause:
+        return True
+    named = {reason.code for reason in result.reasons if reason.verdict is result.verdict}
+    invalid = [check for check in result.checks if check.verdict is CheckVerdict.INVALID]
+    if result.verdict is Verdict.FAIL:
+        named |= {check.name for check in invalid} | {check.kind for check in invalid}
+    return cause.strip() in named

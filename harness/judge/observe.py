@@ -1,0 +1,256 @@
+"""What was observed of any measure that a predicate may name, as an interval in the predicate's unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.history.events import SignalEvent, of_type
+from harness.history.history import History
+from harness.measure.facts import edges, fault_results, first_effect
+from harness.measure.good import Bools, Graded, counts, grade
+from harness.measure.latency import calm_ops, latency_values, percentile
+from harness.measure.live import quantile_of
+from harness.measure.measure import slice_measures
+from harness.model.plan import Plan
+from harness.model.predicate import MeasureRef, Unit
+from harness.model.result import CheckResult, EvidenceRow, Loss, Measures, Recovery
+from harness.model.verdict import CheckVerdict
+from harness.units import format_duration, format_ratio
+
+__all__ = ["Case", "Observation", "latency_in", "observe", "share_in", "words_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A measure's value lies in [lo, hi]; hi may be infinite. Both None: nothing is known, and `why` says why."""
+
+    lo: float | None = None
+    hi: float | None = None
+    why: str = ""
+    recovery: Recovery | None = None
+    evidence: tuple[EvidenceRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """All that is judged, with what is computed on the way kept."""
+
+    history: History
+    plan: Plan
+    measures: Measures
+    checks: tuple[CheckResult, ...]
+
+    @cached_property
+    def graded(self) -> Graded:
+        """The load's measured ops."""
+        return grade(self.history, self.plan)
+
+    @cached_property
+    def effect_ns(self) -> int | None:
+        """The earliest effect of the first inject."""
+        first = first_effect(edges(self.history, self.plan, fault_results(self.history, self.plan)))
+        return first.lo_ns if first else None
+
+
+def observe(case: Case, ref: MeasureRef, unit: Unit) -> Observation:
+    """What was observed of a measure. Never raises: a name nobody knows is an unknown that says so."""
+    head, _, rest = ref.name.partition(".")
+    try:
+        if any(check.name == ref.name.rpartition(".")[0] for check in case.checks):
+            return _check_count(case, ref.name)
+        match head:
+            case "good" | "bad" | "valid" | "availability" | "mid_stream" | "attempts":
+                return share_in(case, ref, unit, None)
+            case "recovery_time":
+                return _recovery(case, rest, ref.where)
+            case "data_loss":
+                return _loss(case, rest, ref.where)
+            case "latency" | "ttft":
+                return _latency(case, ref, None)
+            case "budget" | "burn":
+                return _budget(case, head, rest)
+            case "probe":
+                return _probe(case, rest, ref.where)
+            case "alert":
+                return _alert(case, rest)
+            case _:
+                return _instant(case, head)
+    except (KeyError, ValueError) as exc:
+        return Observation(why=f"{ref} cannot be measured here: {exc}")
+
+
+def _point(value: float | None, why: str) -> Observation:
+    return Observation(why=why) if value is None else Observation(lo=float(value), hi=float(value))
+
+
+def share_in(case: Case, ref: MeasureRef, unit: Unit, span: tuple[int, int | None] | None) -> Observation:
+    """A count or a share of the ops of a slice, of those due in a span of time (None: all that are measured)."""
+    part = case.graded.slice_({column: text for column, text in ref.where.items() if column != "phase"})
+    if "phase" in ref.where:
+        span = case.history.phase(ref.where["phase"])  # type: ignore[arg-type]
+        if span is None:
+            return Observation(why=f"the run had no phase {ref.where['phase']!r}")
+    if span is not None:
+        part = part.pick(part.due(*span))
+    found = counts(part)
+    if ref.name == "attempts":
+        attempts = part.ops.ints("attempts")[part.valid]
+        return _point(float(attempts.mean()) if len(attempts) else None, "no ops")
+    if unit == "count" or unit == "number":
+        exact = {"good": found.good, "bad": found.bad, "valid": found.valid, "mid_stream": found.mid_stream}
+        return _point(exact.get(ref.name), "a share, not a count") if found.offered else Observation(why="no ops")
+    if found.valid == 0:
+        return Observation(why="no valid ops")
+    lo, hi = found.good / (found.valid + found.dropped), found.good / found.valid
+    match ref.name:
+        case "bad":
+            return Observation(lo=1 - hi, hi=1 - lo)
+        case "mid_stream":
+            return _point(found.mid_stream / found.valid, "")
+        case "valid":
+            return _point(found.valid / found.offered, "")
+        case _:
+            return Observation(lo=lo, hi=hi)
+
+
+def _recovery(case: Case, which: str, where: Mapping[str, str]) -> Observation:
+    measures = case.measures
+    if where and not which:
+        known = next((part for part in measures.slices if part.slice == dict(where)), None)
+        found = (known or slice_measures(case.history, case.plan, where)).recovery
+    else:
+        found = {
+            "": measures.recovery,
+            "return": measures.recovery_return,
+            "prober": measures.recovery_prober,
+        }[which]
+    if found.state == "unknown" or found.interval is None:
+        return Observation(why=found.why or "recovery is not known", recovery=found)
+    hi = math.inf if found.interval.hi_ns is None else float(found.interval.hi_ns)
+    evidence = _ops_of(case, found) if not where else ()
+    return Observation(lo=float(found.interval.lo_ns), hi=hi, why=found.why, recovery=found, evidence=evidence)
+
+
+def _ops_of(case: Case, recovery: Recovery) -> tuple[EvidenceRow, ...]:
+    graded = case.graded
+    ids = graded.ops.ints("op")
+    rows = []
+    for op, text in ((recovery.last_bad_op, "last bad op"), (recovery.first_good_op, "first good op after it")):
+        place = (ids == op).nonzero()[0] if op is not None else ()
+        if op is not None and len(place):
+            at_ns = int(graded.intended_ns[place[0]])
+            took = format_duration(int(graded.latency_ns[place[0]]))
+            rows.append(EvidenceRow(op=op, text=f"{text}: due at {at_ns / 1e9:.3f} s, took {took}", at_ns=at_ns))
+    return tuple(rows)
+
+
+def _loss(case: Case, which: str, where: Mapping[str, str]) -> Observation:
+    found: Loss | None = case.measures.loss
+    if where:
+        known = next((part for part in case.measures.slices if part.slice == dict(where)), None)
+        found = (known or slice_measures(case.history, case.plan, where)).loss
+    if found is None or not found.known or found.lost is None:
+        return Observation(why=(found.why if found else "") or "loss is not known")
+    value = {"": found.lost, "share": found.share_ratio, "span": found.span_ns, "until": found.until_ns}[which]
+    if value is None:
+        return Observation(why="nothing was injected to count from")
+    if found.why:  # something could not be read: what is known to be lost is a lower bound
+        return Observation(lo=float(value), hi=math.inf, why=found.why)
+    return Observation(lo=float(value), hi=float(value))
+
+
+def _latency(case: Case, ref: MeasureRef, span: tuple[int, int | None] | None) -> Observation:
+    kind, _, rest = ref.name.partition(".")
+    everything = rest.endswith(".all")
+    quantile = rest.removesuffix(".all")
+    graded = case.graded
+    mask: Bools = graded.ops.slice_({column: text for column, text in ref.where.items() if column != "phase"})
+    if "phase" in ref.where:
+        span = case.history.phase(ref.where["phase"])  # type: ignore[arg-type]
+        if span is None:
+            return Observation(why=f"the run had no phase {ref.where['phase']!r}")
+    if span is not None:
+        mask = mask & graded.due(*span)
+    elif not everything:
+        mask = mask & calm_ops(graded, case.measures.disruptions)
+    values = latency_values(graded, kind, mask)
+    return _point(percentile(values, quantile_of(quantile)), f"{len(values)} ops: no percentile from under 20")
+
+
+def latency_in(case: Case, ref: MeasureRef, span: tuple[int, int | None]) -> Observation:
+    """A percentile of the ops due in a span of time."""
+    return _latency(case, ref, span)
+
+
+def _budget(case: Case, which: str, slo: str) -> Observation:
+    cost = next((cost for cost in case.measures.budgets if cost.slo == slo), None)
+    if cost is None or cost.valid == 0:
+        return Observation(why=f"no ops under an SLO {slo!r} with a budget")
+    return _point(cost.cost_share_ratio if which == "budget" else cost.burn_rate, "no ops")
+
+
+def _probe(case: Case, rest: str, where: Mapping[str, str]) -> Observation:
+    name, _, statistic = rest.rpartition(".")
+    probe = next((probe for probe in case.measures.probes if probe.name == name), None)
+    if probe is None:
+        return Observation(why=f"no sample of probe {name!r}")
+    if "phase" in where:
+        return _point(probe.by_phase.get(where["phase"], {}).get(statistic), f"no sample in phase {where['phase']!r}")
+    return _point({"min": probe.min, "max": probe.max, "mean": probe.mean, "last": probe.last}[statistic], "no sample")
+
+
+def _alert(case: Case, rest: str) -> Observation:
+    name, _, what = rest.rpartition(".")
+    if case.effect_ns is None:
+        return Observation(why="nothing was injected")
+    wanted = {"fires": "firing", "clears": "resolved"}[what]
+    after = [
+        event.at_ns - case.effect_ns
+        for event in of_type(case.history.events, SignalEvent)
+        if event.fields.get("alertname", event.event) == name
+        and event.fields.get("status") == wanted
+        and event.at_ns >= case.effect_ns
+    ]
+    return _point(min(after, default=None), f"no alert {name!r} was received {wanted}")
+
+
+def _instant(case: Case, name: str) -> Observation:
+    instants = case.measures.instants
+    known = {
+        "gap": instants.gap_ns,
+        "first_success": instants.first_success_ns,
+        "last_error_seen": instants.last_error_seen_ns,
+        "detection": instants.detection_ns,
+        "failover": instants.failover_ns,
+        "failback": instants.failback_ns,
+    }
+    if name not in known:
+        return Observation(why=f"no measure or check named {name!r} in this run")
+    return _point(known[name], "it did not happen, or nothing in the record tells")
+
+
+def _check_count(case: Case, name: str) -> Observation:
+    check_name, _, count = name.rpartition(".")
+    check = next(check for check in case.checks if check.name == check_name)
+    value = check.counts.get(count)
+    if value is None:
+        return Observation(why=check.why_unknown or f"check {check_name!r} counted no {count!r}")
+    if check.verdict is CheckVerdict.UNKNOWN:  # what it found stands; what it did not see may be more
+        return Observation(lo=float(value), hi=math.inf, why=check.why_unknown or check.sentence)
+    return Observation(lo=float(value), hi=float(value), evidence=check.evidence[:12])
+
+
+def words_of(value: float, unit: Unit) -> str:
+    """A value in a person's words: "2.3 s", "99.9 %", "12"."""
+    if math.isinf(value):
+        return "unbounded"
+    match unit:
+        case "ns":
+            return format_duration(round(value))
+        case "ratio":
+            return format_ratio(value)
+        case _:
+            return f"{value:g}"
