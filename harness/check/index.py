@@ -29,7 +29,7 @@ class Entries:
     """Distinct values and their fate; all arrays have one element per entry, in order of first appearance.
 
     `row`: the op that decided it (the first acknowledgement, else an uncertain one, else a failed one). `lo_ns`: the first
-    sending; `ack_ns`: the first acknowledgement, `FOREVER` without one. `group`: entries that share an idempotency key are
+    sending; `ack_ns`: the first acknowledgement, `FOREVER` without one. `owner`: whose order counts, the session, else the writer. `group`: entries that share an idempotency key are
     one logical write and have the same number. `rivals`: entries that two independent ops may have written, so that
     nothing can be said of how often they should be there.
     """
@@ -43,6 +43,7 @@ class Entries:
     load: Bools
     key: Ints
     session: Ints
+    owner: Ints
     group: Ints
     rivals: Bools
 
@@ -238,7 +239,7 @@ def _entries(index: Index) -> Entries:
     lo_ns = np.full(count, FOREVER, dtype=np.int64)
     np.minimum.at(lo_ns, entry, index.lo_ns[rows])
     idem = np.asarray(table.codes("idem")[0], dtype=np.int64)
-    key, session, _ = index._naming
+    key, session, names = index._naming
     return Entries(
         texts=tuple(texts[number] for number in numbers.tolist()),
         row=chosen,
@@ -249,6 +250,7 @@ def _entries(index: Index) -> Entries:
         load=index.load[chosen],
         key=key[chosen],
         session=session[chosen],
+        owner=np.where(session[chosen] >= 0, session[chosen], len(names) + table.codes("writer")[0][chosen]),
         group=np.where(idem[chosen] >= 0, idem[chosen], len(table) + np.arange(count)),
         rivals=_rivals(rank, entry, idem[rows], count),
     )

@@ -150,7 +150,7 @@ def _within(part: list[int], whole: list[int]) -> bool:
 
 
 def _reordered(ground: Ground, log: _Log) -> Iterator[tuple[int, int, int]]:
-    """(entry that should stand first, entry that stands before it, read) of final reads, and of reads that are all we have."""
+    """(entry that should stand first, entry that stands before it, read) of final reads."""
     phases, entries = ground.reads.phase, ground.entries
     judged = ground.judged_entries
     for read, values in zip(log.reads, log.lists, strict=True):
@@ -158,9 +158,9 @@ def _reordered(ground: Ground, log: _Log) -> Iterator[tuple[int, int, int]]:
             continue
         numbers = np.array(values, dtype=np.int64)
         numbers = numbers[judged[numbers]]
-        session = entries.session[numbers]
-        for own in np.unique(session).tolist():
-            mine = numbers[session == own] if len(numbers) else numbers
+        owner = entries.owner[numbers]
+        for own in np.unique(owner).tolist():
+            mine = numbers[owner == own]
             # Least acknowledgement among those that stand behind: sent after it, an entry must not stand before it.
             acks = entries.ack_ns[mine]
             behind = np.minimum.accumulate(acks[::-1])[::-1]
