@@ -11,6 +11,10 @@ __all__ = ["BUILT_IN", "ENTRY_POINT_GROUPS", "catalog"]
 
 BUILT_IN: dict[Role, dict[str, str]] = {
     "fault": {
+        "kill": "harness.faults.kill:KIND",
+        "stop": "harness.faults.stop:KIND",
+        "pause": "harness.faults.pause:KIND",
+        "restart": "harness.faults.restart:KIND",
         "partition": "harness.faults.partition:KIND",
         "refuse": "harness.faults.refuse:KIND",
         "latency": "harness.faults.latency:KIND",
@@ -28,7 +32,12 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "tcp": "harness.probe.tcp:KIND",
         "exec": "harness.probe.exec:KIND",
     },
-    "check": {},
+    "check": {
+        "durable": "harness.check.durable:KIND",
+        "exactly-once": "harness.check.exactly_once:KIND",
+        "session-order": "harness.check.session_order:KIND",
+        "resume": "harness.check.resume:KIND",
+    },
 }
 
 ENTRY_POINT_GROUPS: dict[Role, str] = {

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from harness.errors import HarnessError, InjectError, RevertError
-from harness.history.events import ProbeEvent
+from harness.history.events import ProbeEvent, SignalEvent
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
-from harness.model.ports import Clock, Host, HostSettings, Probe
+from harness.model.ports import Clock, Host, HostSettings, Probe, StackSignal
 from harness.model.stack import ProbeSpec
 from harness.model.wiring import Wiring
 from harness.probe.loop import watch
+from harness.probe.signals import follow_source
 from harness.proxy.client import Links, ToxiproxyLinks
 from harness.proxy.launch import EmbeddedProxy, create_links, start_embedded
 from harness.run.conductor import LiveView
@@ -121,7 +122,9 @@ class StackSession:
 
     def _probe(self, spec: ProbeSpec, instance: str | None = None) -> Probe:
         kind = self._catalog.probe(spec.kind)
-        probe: Probe = kind.load()(kind.params.model_validate(spec.params), self._wiring, self._stack.base_dir)
+        probe: Probe = kind.load()(
+            kind.params.model_validate(spec.params), self._wiring, self._stack.base_dir, instance
+        )
         return probe
 
     async def watch(self, live: LiveView, recorder: Recorder) -> None:
@@ -131,10 +134,16 @@ class StackSession:
             recorder.emit(event)
             live.feed_probe(event.name, event.at_ns, event.value if event.ok else None)
 
+        def signal(seen: StackSignal) -> None:
+            recorder.emit(SignalEvent(at_ns=seen.at_ns, source=seen.source, event=seen.event, fields=seen.fields))
+
         assert self._clock is not None
         async with asyncio.TaskGroup() as group:
             for spec in self._stack.probes.values():
                 group.create_task(watch(spec, self._probe(spec), self._clock, sample))
+            for source in self._stack.signals:
+                follower = follow_source(source, str(self._run_dir.logs), self._wiring, self._clock)
+                group.create_task(follower.follow(signal))
             group.create_task(self._count())
 
     async def _count(self) -> None:

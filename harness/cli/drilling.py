@@ -1,0 +1,140 @@
+"""The main job: `run`, and `report`, which judges and renders a recorded run again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.documents import ProfileOption, SetOption, load
+from harness.cli.evidence import ReportsOption
+from harness.cli.output import JsonFlag, say
+from harness.cli.progress import Progress
+from harness.units import format_duration
+
+if TYPE_CHECKING:
+    from harness.model.plan import Plan
+    from harness.model.result import Result
+    from harness.store.rundir import RunDir
+
+__all__ = ["carry_out", "register", "show"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command(epilog="Examples: blackstart run region-kill; blackstart run my.yaml --profile ci --json")(run)
+    app.command(epilog="Examples: blackstart report last; blackstart report 20261123T100002Z-region-kill-7f3a")(report)
+
+
+def run(
+    experiment: Annotated[str, typer.Argument(help="Name or path.")],
+    sets: SetOption = None,
+    profile: ProfileOption = None,
+    reports: ReportsOption = Path("reports"),
+    confirm_target: Annotated[
+        str | None, typer.Option(help="The stack's name, to drill a protected environment.")
+    ] = None,
+    expect: Annotated[str | None, typer.Option(help="Exit 0 when exactly this comes, such as FAIL:durable.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Run an experiment: start or attach, steady state, break, heal, read back, judge, report. Exit codes: see README."""
+    from harness.errors import UnsafeError
+    from harness.plan.make import make_plan
+    from harness.registry import catalog
+
+    plan = make_plan(load(experiment, sets, profile).value, catalog())
+    if plan.protected and confirm_target != plan.experiment.stack.name:
+        name = plan.experiment.stack.name
+        raise UnsafeError(
+            f"stack {name!r} is in {plan.experiment.stack.environment!r}", remedy=f"say --confirm-target {name}"
+        )
+    result, run_dir = carry_out(plan, reports)
+    show(result, run_dir, json)
+    raise typer.Exit(_exit_code(result, expect))
+
+
+def _exit_code(result: Result, expect: str | None) -> int:
+    from harness.judge import matches_expectation
+    from harness.model.verdict import EXIT_CODES, Verdict
+
+    if expect is None:
+        return result.exit_code
+    if matches_expectation(result, expect):
+        say(f"as expected: {expect}")
+        return 0
+    say(f"expected {expect}, got {result.verdict}")
+    return result.exit_code or EXIT_CODES[Verdict.FAIL]
+
+
+def report(
+    run: Annotated[str, typer.Argument(help='A run directory, a run id, or "last".')],
+    reports: ReportsOption = Path("reports"),
+    json: JsonFlag = False,
+) -> None:
+    """Judge a recorded run again from its history alone, and write every output anew."""
+    from harness.registry import catalog
+    from harness.run.outcome import rejudge
+    from harness.store.rundir import find_run
+
+    run_dir = find_run(run, reports)
+    result = rejudge(run_dir, catalog())
+    show(result, run_dir, json)
+    raise typer.Exit(result.exit_code)
+
+
+def show(result: Result, run_dir: RunDir, json: bool) -> None:
+    """The verdict on stdout, the place of the report on stderr."""
+    if json:
+        from harness.report.json_ import dump
+
+        sys.stdout.write(dump(result))
+    else:
+        from harness.report.terminal import render_terminal
+
+        sys.stdout.write(render_terminal(result, 100, sys.stdout.isatty()) + "\n")
+    say(f"report: {run_dir.path / 'report.html'}")
+
+
+def carry_out(plan: Plan, reports: Path) -> tuple[Result, RunDir]:
+    """Run a plan to its sealed and rendered end. Ctrl-C puts everything back first. Raises UnsafeError, StoreError."""
+    from harness.model.stack import Stack
+    from harness.plan.make import dump_plan
+    from harness.registry import catalog
+    from harness.run.lock import register as live
+    from harness.run.lock import stack_lock
+    from harness.run.outcome import rejudge
+    from harness.store.rundir import RunDir
+
+    run_dir = RunDir.create(reports, plan.experiment.name, datetime.now(UTC))
+    stack: Stack = plan.experiment.stack
+    with stack_lock(stack, run_dir.run_id, catalog()), live(run_dir.run_id, run_dir.path, stack.name):
+        run_dir.write("plan.json", dump_plan(plan))
+        say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
+        asyncio.run(_conduct(plan, run_dir))
+        return rejudge(run_dir, catalog()), run_dir
+
+
+async def _conduct(plan: Plan, run_dir: RunDir) -> None:
+    from harness.load.engine import AsyncioEngine
+    from harness.measure.live import LiveWindow
+    from harness.registry import catalog
+    from harness.run.conductor import Conductor, Parts
+    from harness.run.session import StackSession
+
+    parts = Parts(session=StackSession(plan, run_dir, catalog()), engine=AsyncioEngine(), live=LiveWindow(plan))
+    conductor = Conductor(plan, run_dir, catalog(), parts)
+    conductor.recorder.listen(Progress(sys.stderr).event)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, _interrupt, conductor, number)
+    await conductor.conduct()
+
+
+def _interrupt(conductor: Any, number: signal.Signals) -> None:
+    say(f"{number.name}: putting everything back; again to skip waiting, a third time to leave it to the reaper")
+    conductor.interrupts.interrupt(number.name)

@@ -1,0 +1,76 @@
+"""Record, then judge: measure, check, judge and render a sealed run directory. `blackstart report` is this and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.check.run import run_checks
+from harness.errors import SpecError, StoreError
+from harness.history.history import History
+from harness.judge import judge
+from harness.measure.measure import measure
+from harness.model.catalog import Catalog
+from harness.model.plan import Plan
+from harness.model.result import Interval, Result
+from harness.model.verdict import Verdict
+from harness.plan.make import load_plan
+from harness.report.all import outputs
+from harness.report.extras import ComparableRun, LogTail, ReportExtras
+from harness.store.index import index_runs
+from harness.store.rundir import RunDir
+
+__all__ = ["read_plan", "rejudge", "render"]
+
+_COMPARABLE = 10
+_LOG_LINES = 15
+
+
+def read_plan(run_dir: RunDir) -> Plan:
+    """The plan that a run carried out. Raises StoreError when it is missing or was changed."""
+    try:
+        return load_plan(run_dir.plan.read_text())
+    except (OSError, SpecError) as exc:
+        raise StoreError(f"{run_dir.plan}: {exc}") from exc
+
+
+def rejudge(run_dir: RunDir, catalog: Catalog) -> Result:
+    """The result of a run from its recorded history alone, rendered; every derived file is written anew, the manifest last.
+
+    The same history gives the same bytes. Raises StoreError when the record is missing or damaged.
+    """
+    plan = read_plan(run_dir)
+    history = History.read(run_dir.path)
+    measures = measure(history, plan)
+    checks = run_checks(history, plan, catalog)
+    result = judge(history, plan, measures, checks)
+    render(run_dir, result)
+    return result
+
+
+def render(run_dir: RunDir, result: Result) -> None:
+    """Write every output of a result, and seal the directory."""
+    for name, text in outputs(result, _extras(run_dir, result)).items():
+        run_dir.write(name, text)
+    run_dir.seal()
+
+
+def _extras(run_dir: RunDir, result: Result) -> ReportExtras:
+    earlier = [
+        ComparableRun(
+            run_id=row.run_id,
+            started_utc=row.started_utc,
+            verdict=Verdict(row.verdict),
+            recovery=None
+            if row.recovery_lo_ns is None
+            else Interval(lo_ns=row.recovery_lo_ns, hi_ns=row.recovery_hi_ns),
+        )
+        for row in index_runs(run_dir.path.parent, result.run.name)
+        if row.plan_hash == result.run.plan_hash and row.run_id < run_dir.run_id
+    ]
+    logs = tuple(_tail(path) for path in sorted(run_dir.logs.glob("*.log")))
+    return ReportExtras(comparable=tuple(earlier[-_COMPARABLE:]), logs=tuple(tail for tail in logs if tail.lines))
+
+
+def _tail(path: Path) -> LogTail:
+    lines = path.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+    return LogTail(instance=path.stem, lines=tuple(lines))
