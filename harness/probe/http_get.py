@@ -28,7 +28,7 @@ class HttpAnswer:
 
 
 async def get(url: str, timeout_s: float, body_limit: int = ANSWER_LIMIT) -> HttpAnswer:
-    """The answer to a GET, at most `body_limit` bytes of it. Raises HttpError when there is none in time, saying why in a few words."""
+    """The answer to a GET, at most `body_limit` bytes of it. Raises HttpError, saying why, when there is none in time."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise HttpError(f"not an http URL: {url!r}")

@@ -1,0 +1,78 @@
+"""kill: every process of an instance ends at once, as after a crash or an OOM kill; nothing of it gets to say goodbye."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.faults.instance import (
+    HOSTS,
+    InstanceFaultState,
+    bring_back,
+    seen_back,
+    seen_gone,
+    still_there,
+    who_runs,
+)
+from harness.model.catalog import FaultKind
+from harness.model.fields import Params
+from harness.model.plan import Target
+from harness.model.ports import Evidence, World
+
+__all__ = ["KIND", "Kill", "KillParams", "KillState"]
+
+
+class KillParams(Params):
+    """`mode: process` is SIGKILL of the whole tree. What reached the page cache survives it; a power cut is not offered yet."""
+
+    mode: Literal["process"] = "process"
+
+
+class KillState(InstanceFaultState):
+    """Also whether it was stopped already (by a pause that stands): then it is not ours to continue."""
+
+    was_frozen: bool = False
+
+
+class Kill:
+    """Kills an instance's tree. `apply` cut half-way leaves some of it stopped or dead; `revert` starts what does not run."""
+
+    state_type = KillState
+
+    def __init__(self, params: KillParams) -> None:
+        self.params = params
+
+    async def prepare(self, target: Target, world: World) -> KillState:
+        state = await who_runs(target, world)
+        frozen = await world.host(state.instance).frozen(state.identity)
+        return KillState(**state.model_dump(), was_frozen=frozen)
+
+    async def apply(self, state: KillState, world: World) -> None:
+        await still_there(state, world)
+        await world.host(state.instance).kill(state.identity)
+
+    async def witness(self, state: KillState, world: World) -> Evidence:
+        return await seen_gone(state, world)
+
+    async def revert(self, state: KillState, world: World) -> None:
+        if not state.was_frozen:  # a kill stops first: cut in between, it is only stopped
+            await world.host(state.instance).thaw(state.identity)
+        await bring_back(state, world)
+
+    async def verify(self, state: KillState, world: World) -> Evidence:
+        return await seen_back(state, world)
+
+
+KIND = FaultKind(
+    name="kill",
+    doc="every process of an instance ends at once (SIGKILL), as after a crash",
+    params=KillParams,
+    code="harness.faults.kill:Kill",
+    example="{fault: kill, on: {region: eu-west}, for: 20s}",
+    targets=frozenset({"instance"}),
+    hosts=HOSTS,
+    needs_start=True,
+    what="SIGKILL every process of {target}",
+    clients_see="open connections are reset; new ones are refused",
+    on_revert="{target} is started again as the stack file says; clients must connect anew",
+    witness="its process is gone and its ports refuse connections",
+)

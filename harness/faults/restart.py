@@ -1,0 +1,87 @@
+"""restart: an instance goes away and comes back by itself, as under a supervisor. The return is the scenario, not a revert."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from harness.faults.instance import HOSTS, InstanceFaultState, bring_back, look, seen_back, still_there, who_runs
+from harness.faults.stop import GRACE_MOST_NS
+from harness.model.catalog import FaultKind
+from harness.model.fields import Duration, Params
+from harness.model.plan import Target
+from harness.model.ports import Evidence, World
+
+__all__ = ["KIND", "Restart", "RestartParams"]
+
+
+class RestartParams(Params):
+    """`mode: kill` (SIGKILL) or `stop` (SIGTERM, 5 s, SIGKILL); `down`: how long it stays away, at most 20 s."""
+
+    mode: Literal["kill", "stop"] = "kill"
+    down: Duration = 500_000_000
+
+    @field_validator("down")
+    @classmethod
+    def _bounded(cls, value: int) -> int:
+        if value > GRACE_MOST_NS:
+            raise ValueError(f"expected at most '20s' (for longer: fault kill with `for`), got '{value / 1e9:g}s'")
+        return value
+
+
+class Restart:
+    """Takes an instance out for `down`, then starts it. `apply` cut half-way leaves it dead; `revert` starts it then."""
+
+    state_type = InstanceFaultState
+    _grace_ns = 5_000_000_000
+
+    def __init__(self, params: RestartParams) -> None:
+        self.params = params
+
+    async def prepare(self, target: Target, world: World) -> InstanceFaultState:
+        return await who_runs(target, world)
+
+    async def apply(self, state: InstanceFaultState, world: World) -> None:
+        await still_there(state, world)
+        host = world.host(state.instance)
+        if self.params.mode == "kill":
+            await host.kill(state.identity)
+        else:
+            await host.stop(self._grace_ns)
+        await world.clock.sleep_until(world.clock.now_ns() + self.params.down)
+        await host.start()
+
+    async def witness(self, state: InstanceFaultState, world: World) -> Evidence:
+        async def once() -> tuple[bool, str]:
+            found = await world.host(state.instance).find()
+            if found is None:
+                return False, f"pid {state.pid} is gone, nothing runs in its place"
+            if found == state.identity:
+                return False, f"pid {state.pid} still runs"
+            return True, f"pid {found.pid} runs in place of pid {state.pid}"
+
+        return await look(once, world)
+
+    async def revert(self, state: InstanceFaultState, world: World) -> None:
+        await bring_back(state, world)
+
+    async def verify(self, state: InstanceFaultState, world: World) -> Evidence:
+        return await seen_back(state, world)
+
+
+KIND = FaultKind(
+    name="restart",
+    doc="an instance goes away for a moment and comes back, as under a supervisor",
+    params=RestartParams,
+    code="harness.faults.restart:Restart",
+    example="{fault: restart, mode: kill, down: 500ms, on: {service: gateway}}",
+    targets=frozenset({"instance"}),
+    hosts=HOSTS,
+    instant=True,
+    needs_start=True,
+    what="end every process of {target} and start it again after a pause",
+    clients_see="open connections are reset; new ones are refused until it listens again",
+    on_revert="nothing: its return is part of the scenario; {target} is started only if that was cut short",
+    witness="another process runs in its place",
+)
