@@ -5,7 +5,7 @@ Nothing is PASS by default: a gap in the record, in the load or in the witness i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from harness.history.history import History
@@ -29,7 +29,7 @@ class Inputs:
     """What a verdict also rests on, from outside the history: which run it was (None: as its events say), and the undo journal."""
 
     run: RunFacts | None = None
-    safety: Safety = Safety()
+    safety: Safety = field(default_factory=Safety)
 
 
 def judge(

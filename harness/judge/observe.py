@@ -139,10 +139,11 @@ def _ops_of(case: Case, recovery: Recovery) -> tuple[EvidenceRow, ...]:
     ids = graded.ops.ints("op")
     rows = []
     for op, text in ((recovery.last_bad_op, "last bad op"), (recovery.first_good_op, "first good op after it")):
-        place = (ids == op).nonzero()[0] if op is not None else ()
-        if op is not None and len(place):
-            at_ns = int(graded.intended_ns[place[0]])
-            took = format_duration(int(graded.latency_ns[place[0]]))
+        if op is None:
+            continue
+        for place in (ids == op).nonzero()[0].tolist():
+            at_ns = int(graded.intended_ns[place])
+            took = format_duration(int(graded.latency_ns[place]))
             rows.append(EvidenceRow(op=op, text=f"{text}: due at {at_ns / 1e9:.3f} s, took {took}", at_ns=at_ns))
     return tuple(rows)
 

@@ -136,9 +136,11 @@ def _unsafe(case: Case, faults: Sequence[FaultResult], safety: Safety) -> list[R
         for note in of_type(case.history.events, NoteEvent)
         if note.level == "dirty"
     ]
-    for event in of_type(case.history.events, FaultEvent):
-        if event.stage == "unverified":
-            found.append(_because(Verdict.DIRTY, "unverified", f"{event.id} on {event.target}: {event.what}"))
+    found += [
+        _because(Verdict.DIRTY, "unverified", f"{event.id} on {event.target}: {event.what}")
+        for event in of_type(case.history.events, FaultEvent)
+        if event.stage == "unverified"
+    ]
     found += [_because(Verdict.DIRTY, "unresolved", text) for text in safety.unresolved]
     found += [_because(Verdict.DIRTY, "residue", text) for text in safety.residue]
     if is_sealed(case.history):

@@ -1,0 +1,193 @@
+"""The verdict of whole literal runs: one healthy, and one for every way in which a run proves nothing, or something bad."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.history.events import AbortEvent, FaultEvent, NoteEvent
+from harness.history.history import History
+from harness.history.table import OpTable
+from harness.judge import Inputs, judge, matches_expectation
+from harness.measure.measure import measure
+from harness.model.result import CheckResult, Safety
+from harness.model.verdict import CheckVerdict, Status, Verdict
+
+_spec = importlib.util.spec_from_file_location("scene", Path(__file__).parent / "measure" / "scene.py")
+assert _spec is not None and _spec.loader is not None
+scene = importlib.util.module_from_spec(_spec)
+sys.modules["scene"] = scene
+_spec.loader.exec_module(scene)
+
+S, MS, EFFECT, REVERT = scene.S, scene.MS, scene.EFFECT, scene.REVERT
+
+
+def judged(history, plan=None, checks=(), **inputs):
+    plan = plan or scene.plan_of()
+    return judge(history, plan, measure(history, plan), checks, Inputs(**inputs))
+
+
+def run(outages=(scene.outage(1),), plan=None, checks=(), ops=None, **changes):
+    ops = scene.ops_of(outages=outages) if ops is None else ops
+    return judged(scene.history_of(ops, **changes), plan, checks)
+
+
+def codes(result):
+    return {reason.code for reason in result.reasons if reason.verdict is result.verdict}
+
+
+def test_a_healthy_run_passes_with_the_truth_inside_its_interval() -> None:
+    result = run()
+    assert result.verdict is Verdict.PASS, result.reasons
+    recovery = result.measures.recovery
+    assert recovery.state == "recovered" and recovery.recovered_by == "stack"
+    assert recovery.interval.lo_ns <= S <= recovery.interval.hi_ns
+    assert result.sentence.startswith("The region dies: service was back in 1")
+    assert result.sentence.endswith(" s (limit 5 s), and nothing was lost.")
+    assert result.faults[0].exposure.met and result.measures.loss.lost == 0
+    assert result.measures.recovery_return.state == "none"
+    assert [o.status for o in result.objectives] == [Status.MET] * 3
+
+
+def test_too_slow_a_recovery_fails() -> None:
+    result = run(outages=(scene.outage(6),))
+    assert result.verdict is Verdict.FAIL
+    assert matches_expectation(result, "FAIL:recovery_time")
+    assert not matches_expectation(result, "FAIL:durable")
+    assert not matches_expectation(result, "PASS")
+
+
+def test_lost_writes_fail_and_are_counted() -> None:
+    ops = scene.ops_of(outages=(scene.outage(1),), lost=frozenset({1000, 1001}))
+    result = run(ops=ops)
+    assert result.verdict is Verdict.FAIL and codes(result) == {"data_loss"}
+    assert result.measures.loss.lost == 2
+    assert result.measures.loss.holes == 2
+    assert result.measures.loss.regions == {"eu": 2, "us": 2}
+
+
+def test_recovery_by_revert_inside_the_limit_is_unknown() -> None:
+    plan = scene.plan_of(limits=(scene.rule("recovery_time", "<=", 15 * S, "ns"),))
+    result = run(outages=(scene.outage(8),), plan=plan)
+    assert result.measures.recovery.recovered_by == "revert"
+    assert result.verdict is Verdict.INCONCLUSIVE
+    itself = replace(plan, faults=(replace(plan.faults[0], ends_itself=True),))
+    assert run(outages=(scene.outage(8),), plan=itself).verdict is Verdict.PASS
+
+
+def test_a_second_dip_after_the_revert_is_the_return() -> None:
+    dips = (scene.outage(1), scene.outage(0.5, start_ns=REVERT + 10 * MS))
+    result = run(outages=dips)
+    assert result.measures.recovery.interval.hi_ns < 1.2 * S
+    back = result.measures.recovery_return
+    assert back.state == "recovered" and back.interval.lo_ns <= 0.51 * S <= back.interval.hi_ns
+    assert any("second time" in finding.text for finding in result.findings)
+
+
+def test_an_outage_that_never_ends_is_censored_and_fails_when_it_exceeds_the_limit() -> None:
+    result = run(outages=(scene.outage(60),))
+    assert result.measures.recovery.state == "censored"
+    assert result.measures.recovery.interval.hi_ns is None
+    assert result.verdict is Verdict.FAIL
+
+
+def test_a_freeze_that_clients_wait_out_is_masked() -> None:
+    result = run(outages=(scene.outage(2, "freeze"),))  # the simulated client gives up after 1 s
+    assert result.measures.recovery.interval.lo_ns <= 2 * S <= result.measures.recovery.interval.hi_ns
+    ops = scene.ops_of(outages=(scene.outage(1, "freeze"),), timeout_ns=10 * S)
+    result = run(ops=ops)
+    assert result.measures.recovery.state == "none" and result.measures.recovery.masked
+
+
+def gone(stage: str):
+    return [event for event in scene.fault_events() if event.stage != stage]
+
+
+def swapped(old: str, new: str):
+    return [replace(event, stage=new) if event.stage == old else event for event in scene.fault_events()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"faults": swapped("witnessed", "not-witnessed")}, "not-witnessed"),
+        ({"faults": gone("witnessed")}, "not-witnessed"),
+        ({"faults": swapped("still-there", "gone-early")}, "gone-early"),
+        ({"faults": []}, "not-injected"),
+        ({"exit_code": 1}, "dead-worker"),
+        ({"started": 17}, "unaccounted"),
+        ({"more": (NoteEvent(at_ns=EFFECT, code="inject", text="no", level="unprovable"),)}, "inject"),
+    ],
+)
+def test_no_vacuous_pass(changes, code: str) -> None:
+    result = run(**changes)
+    assert result.verdict is Verdict.INCONCLUSIVE, result.reasons
+    assert code in codes(result)
+    assert result.exit_code == 3
+
+
+def test_load_that_bypasses_the_target_is_no_exposure() -> None:
+    ops = [replace(op, region="us", served_by="gw-us") if op.phase == "load" else op for op in scene.ops_of()]
+    result = run(ops=ops)
+    assert result.verdict is Verdict.INCONCLUSIVE and "no-exposure" in codes(result)
+
+
+def test_load_that_never_arrives_proves_nothing() -> None:
+    result = run(ops=[])
+    assert result.verdict is Verdict.INCONCLUSIVE and "no-load" in codes(result)
+
+
+def test_no_final_read_proves_nothing() -> None:
+    ops = [op for op in scene.ops_of(outages=(scene.outage(1),)) if op.phase == "load"]
+    result = run(ops=ops)
+    assert result.verdict is Verdict.INCONCLUSIVE and codes(result) == {"data_loss"}
+    assert result.measures.loss.lost is None
+
+
+def test_an_outage_before_the_fault_is_not_the_fault() -> None:
+    result = run(outages=(scene.outage(0.5, start_ns=scene.T0 - 3 * S),))
+    assert result.verdict is Verdict.INCONCLUSIVE and "steady-state" in codes(result)
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [
+        (AbortEvent(at_ns=EFFECT, by="signal", reason="ctrl-c"), Verdict.ABORTED),
+        (AbortEvent(at_ns=EFFECT, by="error", reason="bug"), Verdict.ERROR),
+        (NoteEvent(at_ns=EFFECT, code="residue", text="left", level="dirty"), Verdict.DIRTY),
+        (FaultEvent(at_ns=REVERT + 5 * MS, id="eu-down", kind="kill", target="gw-eu", stage="unverified"), Verdict.DIRTY),
+        (NoteEvent(at_ns=EFFECT, code="refused", text="port in use", level="refused"), Verdict.REFUSED),
+    ],
+)
+def test_what_outranks_a_pass(more, verdict: Verdict) -> None:
+    assert run(more=(more,)).verdict is verdict
+
+
+def test_unresolved_faults_make_it_dirty() -> None:
+    history = scene.history_of(scene.ops_of(outages=(scene.outage(1),)))
+    assert judged(history, safety=Safety(unresolved=("eu-down@gw-eu",))).verdict is Verdict.DIRTY
+
+
+def test_checks_are_objectives_and_their_counts_are_measures() -> None:
+    plan = scene.plan_of(checks=("durable",), limits=(scene.rule("durable.lost", "=", 0, "count"),))
+    bad = CheckResult(name="durable", kind="durable", verdict=CheckVerdict.INVALID, sentence="2 lost", counts={"lost": 2})
+    result = run(plan=plan, checks=(bad,))
+    assert matches_expectation(result, "FAIL:durable") and matches_expectation(result, "FAIL:durable.lost")
+    assert run(plan=plan, checks=()).verdict is Verdict.INCONCLUSIVE
+    crashed = bad.model_copy(update={"verdict": CheckVerdict.UNKNOWN, "counts": {}, "why_unknown": "it crashed"})
+    assert run(plan=plan, checks=(crashed,)).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.slow
+def test_a_record_torn_anywhere_is_never_a_pass_and_never_an_exception() -> None:
+    whole = scene.history_of(scene.ops_of(outages=(scene.outage(1),)))
+    assert judged(whole).verdict is Verdict.PASS
+    for length in range(len(whole.events)):
+        torn = History(ops=whole.ops, events=whole.events[:length])
+        assert judged(torn).verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.DIRTY), length
+        empty = History(ops=OpTable.of([]), events=whole.events[:length])
+        assert judged(empty).verdict is not Verdict.PASS
