@@ -29,9 +29,9 @@ class Entries:
     """Distinct values and their fate; all arrays have one element per entry, in order of first appearance.
 
     `row`: the op that decided it (the first acknowledgement, else an uncertain one, else a failed one). `lo_ns`: the first
-    sending; `ack_ns`: the first acknowledgement, `FOREVER` without one. `owner`: whose order counts, the session, else the writer. `group`: entries that share an idempotency key are
-    one logical write and have the same number. `rivals`: entries that two independent ops may have written, so that
-    nothing can be said of how often they should be there.
+    sending; `ack_ns`: the first acknowledgement, `FOREVER` without one. `owner`: whose order counts, a session's, else a
+    writer's. `group`: entries that share an idempotency key are one logical write and have the same number. `rivals`:
+    entries that two independent ops may have written, so that nothing can be said of how often they should be there.
     """
 
     texts: tuple[str, ...]

@@ -75,7 +75,7 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
             found.setdefault(flaw, []).append((row, words))
     attempts = ground.index.table.ints("attempts")[rows]
     resumed = (attempts > 1) | np.array([stream.pieces > 1 for stream in streams], dtype=np.bool_)
-    broken = [item for flaw in ("gap", "divergent", "short") for item in found.get(flaw, [])]  # type: ignore[call-overload]
+    broken = [item for flaw in ("gap", "divergent", "short") for item in found.get(flaw, [])]
     counts = {
         "gaps": len(found.get("gap", ())),
         "divergent": len(found.get("divergent", ())),
@@ -171,7 +171,7 @@ def _unknown(ground: Ground, rows: Ints, found: Mapping[Flaw, list[tuple[int, st
 
 
 def _holds(streams: int, resumed: int, overlaps: int) -> str:
-    words = f"{counted(streams, 'stream')} whole, {resumed:,} of them resumed: a gap in {below(max(streams, 1))}"
+    words = f"{counted(streams, 'stream')} whole, {resumed:,} of them resumed: anything else {below(max(streams, 1))}"
     return words + (f"; {counted(overlaps, 'identical overlap')}, harmless" if overlaps else "")
 
 
