@@ -103,7 +103,17 @@ def impact_section(result: Result, scene: Scene) -> Section:
         if figures
         else "No load was recorded."
     )
-    return Section(anchor="impact", title="What users and probes saw", lead=lead, blocks=figures)
+    return Section(anchor="impact", title="What users and probes saw", lead=lead, blocks=(*figures, *_undrawn(series)))
+
+
+def _undrawn(series: Series) -> tuple[Note, ...]:
+    """Why a percentile chart is missing although there was load."""
+    lines = (series.latency_p50_ns, series.latency_p99_ns)
+    if not sum(series.offered) or any(value is not None for values in lines for value in values):
+        return ()
+    bucket = format_duration(series.bucket_ns)
+    text = f"Latency over time is not drawn: no bucket of {bucket} holds the 20 operations that a percentile needs."
+    return (Note(lines=(f"{text} Percentiles by phase are under Latency.",)),)
 
 
 def _from_column(series: Series, scene: Scene) -> list[str]:

@@ -12,7 +12,7 @@ from harness.model.verdict import Verdict
 from harness.report.extras import ComparableRun
 from harness.report.frame import Frame, Variant, Words
 from harness.report.numbers import at_text, like_text, point_ns, point_text
-from harness.report.scene import Scene, fault_end_ns
+from harness.report.scene import Scene, fault_end_ns, first_effect_ns
 from harness.report.svg import Box, document, fmt, line, path, rect, text, text_width
 from harness.units import format_duration
 
@@ -139,7 +139,13 @@ def stretches(result: Result) -> tuple[Stretch, ...]:
     if recovery.interval is None or recovery.state not in ("recovered", "censored"):
         return ()
     end_ns = point_ns(recovery.interval)
-    marks = [("detect", instants.detection_ns), ("fail over", instants.failover_ns)]
+    first = first_effect_ns(result)
+    # Instants count from the first fault, recovery from the first that hurt.
+    shift = 0 if first is None or recovery.effect is None else first - recovery.effect.lo_ns
+    marks = [
+        (name, None if at_ns is None else at_ns + shift)
+        for name, at_ns in (("detect", instants.detection_ns), ("fail over", instants.failover_ns))
+    ]
     out: list[Stretch] = []
     start, pending = 0, []
     for name, at_ns in marks:

@@ -172,11 +172,7 @@ def _ribbon_finding(result: Result, scene: Scene) -> str:
 def recovery_limit_ns(result: Result) -> int | None:
     """The limit of the plain recovery objective, when there is one."""
     return next(
-        (
-            limit_ns(objective.limit) or limit_ns(objective.text)
-            for objective in result.objectives
-            if objective.measure == "recovery_time"
-        ),
+        (limit_ns(objective.text) for objective in result.objectives if objective.measure == "recovery_time"),
         None,
     )
 

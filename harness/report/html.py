@@ -59,13 +59,6 @@ def render_html(result: Result, extras: ReportExtras | None = None) -> str:
     style, script = _style(), _asset("page.js")
     own = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     policy = f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            page=build_page(result, extras),
-            style=Markup(style),
-            script=Markup(script),
-            policy=policy,
-        )
-    )
+    page = build_page(result, extras)
+    template = _environment().get_template("report.html.j2")
+    return template.render(page=page, style=Markup(style), script=Markup(script), policy=policy) + "\n"

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _MS = 1_000_000
-_VALUE = re.compile(r"(-?[\d.]+)\s*(ns|us|ms|s|m|h|d|%)?")
+_LIMIT = re.compile(r"[<>=]\s*(\d+(?:\.\d+)?)\s*(ns|us|ms|s|m|h|d)\b")
 _UNIT_NS = {
     "ns": 1,
     "us": 1_000,
@@ -168,13 +168,9 @@ def number(value: float | None) -> str:
 
 
 def limit_ns(text: str) -> int | None:
-    """The duration stated at the end of a limit such as "<= 5 s" or "recovery_time <= 5s"; None when there is none."""
-    match = None
-    for found in _VALUE.finditer(text):
-        match = found
-    if match is None or match[2] not in _UNIT_NS:
-        return None
-    return round(float(match[1]) * _UNIT_NS[match[2]])
+    """The duration that a predicate such as "recovery_time <= 5s" states; None when it states none."""
+    match = _LIMIT.search(text)
+    return None if match is None else round(float(match[1]) * _UNIT_NS[match[2]])
 
 
 def when(utc: str) -> str:

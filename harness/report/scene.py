@@ -8,7 +8,7 @@ from harness.model.result import Disruption, FaultResult, Result
 from harness.report.numbers import at_text, point_ns, point_text
 from harness.units import NS_PER_S, format_duration
 
-__all__ = ["Band", "Mark", "Scene", "fault_end_ns", "scene_of"]
+__all__ = ["Band", "Mark", "Scene", "fault_end_ns", "first_effect_ns", "scene_of"]
 
 _RANK = (
     ("abort", "fail", 0),
@@ -21,8 +21,11 @@ _RANK = (
     ("alert", "warn", 4),
     ("failover", "info", 5),
     ("promot", "info", 5),
+    ("signal", "info", 6),
     ("step", "info", 6),
 )
+_TROUBLE = ("not seen", "gone early", "failed", "not proven")
+MOST_MARKS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,34 +96,63 @@ def _span(result: Result) -> tuple[int, int]:
     return start, max([*ends, start + NS_PER_S, result.run.duration_ns])
 
 
-def _rank(kind: str) -> tuple[str, int]:
-    folded = kind.lower()
-    return next(((colour, rank) for part, colour, rank in _RANK if part in folded), ("muted", 7))
+def _rank(kind: str, text: str) -> tuple[str, int]:
+    for said in (f"{text} {kind}".lower(),) if kind == "signal" else (kind.lower(),):
+        for part, colour, rank in _RANK:
+            if part in said:
+                return colour, rank
+    return "muted", 9
+
+
+def first_effect_ns(result: Result) -> int | None:
+    """The earliest that any fault took effect, from which the result's instants count; None without one."""
+    return min((fault.effect.lo_ns for fault in result.faults if fault.effect is not None), default=None)
+
+
+def _stated(result: Result) -> list[Mark]:
+    """The result's own moments, as far as a line through a picture is worth it: notes stay in the table."""
+    effects = any(fault.effect is not None for fault in result.faults)
+    out: list[Mark] = []
+    seen: set[str] = set()
+    for moment in result.marks:
+        colour, rank = _rank(moment.kind, moment.text)
+        trouble = any(words in moment.text for words in _TROUBLE)
+        told = rank in (2, 3) and effects and not trouble and moment.kind in ("inject", "revert")
+        if rank < 9 and not told and moment.text not in seen:
+            seen.add(moment.text)
+            out.append(Mark(at_ns=moment.at_ns, words=moment.text[:48], colour=colour, rank=rank))
+    return out
+
+
+def _derived(result: Result, zero_ns: int) -> list[Mark]:
+    """Moments that follow from faults, recovery and instants."""
+    out: list[Mark] = []
+    for fault in result.faults:
+        if fault.effect is not None:
+            words = f"{fault.id[:32]} ({fault.kind[:16]})"
+            out.append(Mark(at_ns=fault.effect.lo_ns, words=words, colour="fail", rank=2))
+        if fault.end is not None:
+            out.append(Mark(at_ns=fault.end.lo_ns, words=f"{fault.id[:32]} ends", colour="info", rank=3))
+    recovery, instants = result.measures.recovery, result.measures.instants
+    if recovery.state == "recovered" and recovery.interval is not None:
+        words = f"recovered after {point_text(recovery.interval)}"
+        out.append(Mark(at_ns=zero_ns + point_ns(recovery.interval), words=words, colour="pass", rank=1))
+    first = first_effect_ns(result)
+    for after_ns, words, colour, rank in (
+        (instants.detection_ns, "detected", "warn", 4),
+        (instants.failover_ns, "failed over", "info", 5),
+    ):
+        if after_ns is not None and first is not None:
+            out.append(Mark(at_ns=first + after_ns, words=words, colour=colour, rank=rank))
+    return out
 
 
 def _marks(result: Result, zero_ns: int) -> tuple[Mark, ...]:
-    marks = [
-        Mark(at_ns=mark.at_ns, words=mark.text[:48], colour=_rank(mark.kind)[0], rank=_rank(mark.kind)[1])
-        for mark in result.marks
-    ]
+    marks = _stated(result)
     present = {mark.rank for mark in marks}
-    if 2 not in present:
-        marks += [
-            Mark(at_ns=fault.effect.lo_ns, words=f"{fault.id[:32]} begins", colour="fail", rank=2)
-            for fault in result.faults
-            if fault.effect is not None
-        ]
-    if 3 not in present:
-        marks += [
-            Mark(at_ns=fault.end.lo_ns, words=f"{fault.id[:32]} ends", colour="info", rank=3)
-            for fault in result.faults
-            if fault.end is not None
-        ]
-    recovery = result.measures.recovery
-    if 1 not in present and recovery.state == "recovered" and recovery.interval is not None:
-        words = f"recovered after {point_text(recovery.interval)}"
-        marks.append(Mark(at_ns=zero_ns + point_ns(recovery.interval), words=words, colour="pass", rank=1))
-    return tuple(sorted(marks, key=lambda mark: (mark.at_ns, mark.rank, mark.words)))
+    marks += [mark for mark in _derived(result, zero_ns) if mark.rank not in present]
+    kept = sorted(marks, key=lambda mark: (mark.rank, mark.at_ns, mark.words))[:MOST_MARKS]
+    return tuple(sorted(kept, key=lambda mark: (mark.at_ns, mark.rank, mark.words)))
 
 
 def _disruption_band(disruption: Disruption, end_ns: int) -> Band:
