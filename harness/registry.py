@@ -37,6 +37,8 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "exactly-once": "harness.check.exactly_once:KIND",
         "session-order": "harness.check.session_order:KIND",
         "resume": "harness.check.resume:KIND",
+        "converged": "harness.check.converged:KIND",
+        "phantom": "harness.check.phantom:KIND",
     },
 }
 

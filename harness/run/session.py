@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from harness.errors import HarnessError, InjectError, RevertError
-from harness.history.events import ProbeEvent, SignalEvent
+from harness.history.events import NoteEvent, ProbeEvent, SignalEvent
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
 from harness.model.ports import Clock, Host, HostSettings, Probe, StackSignal
@@ -69,6 +69,12 @@ class StackSession:
     async def start(self, journal: Journal, recorder: Recorder, clock: Clock) -> RunWorld:
         """Bring everything up, the journal opened and the reaper armed first. Raises UnsafeError; `stop` cleans up."""
         self._clock = clock
+        mutant = self._stack.params.get("mutant")
+        if mutant:
+            text = f"{mutant}: a deliberate defect is switched on in this stack"
+            recorder.emit(
+                NoteEvent(at_ns=clock.now_ns(), code="mutant", text=text, level="warning", data={"mutant": mutant})
+            )
         self._wiring = replace(allocate(self._stack, self._state_dir), run_dir=str(self._run_dir.path))
         await self._start_proxy(journal)
         settings = HostSettings(
