@@ -16,6 +16,7 @@ from harness.model.verdict import Verdict
 from harness.plan.make import load_plan
 from harness.report.all import outputs
 from harness.report.extras import ComparableRun, LogTail, ReportExtras
+from harness.report.json_ import dump
 from harness.store.index import index_runs
 from harness.store.rundir import RunDir
 
@@ -48,7 +49,8 @@ def rejudge(run_dir: RunDir, catalog: Catalog) -> Result:
 
 
 def render(run_dir: RunDir, result: Result) -> None:
-    """Write every output of a result, and seal the directory."""
+    """Write the result and every output of it, and seal the directory."""
+    run_dir.write("result.json", dump(result))
     for name, text in outputs(result, _extras(run_dir, result)).items():
         run_dir.write(name, text)
     run_dir.seal()
