@@ -55,7 +55,7 @@ def imports_of(file: Path) -> set[str]:
                 if node.module == "harness"
                 else {node.module}
             )
-    return {name for name in found if name.split(".")[0] == "harness"}
+    return {name for name in found if name.split(".")[0] == "harness"} - {"harness.__version__"}
 
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
