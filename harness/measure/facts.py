@@ -67,7 +67,7 @@ def is_sealed(history: History) -> bool:
 def phase_spans(history: History) -> tuple[PhaseSpan, ...]:
     """Every phase the run went through, in order; the last one's end is None."""
     events = of_type(history.events, PhaseEvent)
-    ends = [event.at_ns for event in events[1:]] + [None]
+    ends = [*(event.at_ns for event in events[1:]), None][: len(events)]
     return tuple(
         PhaseSpan(phase=event.phase, start_ns=event.at_ns, end_ns=end) for event, end in zip(events, ends, strict=True)
     )
