@@ -9,32 +9,53 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.history.history import History
-from harness.history.op import Op
 from harness.measure.facts import load_report
-from harness.measure.finals import WRITES, FinalState, effects, final_states, key_of, model_of, regions_asked
+from harness.measure.finals import WRITES, FinalState, effects, final_states, model_of, regions_asked
 from harness.model.chance import rule_of_three, upper_bound
 from harness.model.plan import Plan
 from harness.model.result import Interval, Loss
 
-__all__ = ["LostWrites", "loss", "lost_writes"]
+__all__ = ["Acknowledged", "LostWrites", "loss", "lost_writes"]
+
+
+class Acknowledged(NamedTuple):
+    """An acknowledged write, cut to what loss needs: a million whole ops would cost half a minute."""
+
+    op: int
+    f: str
+    group: str | None
+    session: str | None
+    key: str | None
+    value: str | None
+    idem: str | None
+    writer: str
+    intended_ns: int
+    sent_ns: int | None
+    done_ns: int | None
+
+    @property
+    def place(self) -> str | None:
+        """The key that it is about: its own, else its session."""
+        return self.session if self.key is None else self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostWrites:
     """Acknowledged writes and which of them are absent where. `why` is not empty when that cannot be known."""
 
-    acknowledged: tuple[Op, ...]
-    by_region: Mapping[str, tuple[Op, ...]]
+    acknowledged: tuple[Acknowledged, ...]
+    by_region: Mapping[str, tuple[Acknowledged, ...]]
     recoverable: int
     holes: int
     why: str
 
     @property
-    def worst(self) -> tuple[Op, ...]:
+    def worst(self) -> tuple[Acknowledged, ...]:
         """The lost writes of the region that lost most."""
         return max(self.by_region.values(), key=len, default=())
 
@@ -45,7 +66,7 @@ def loss(found: LostWrites, effect: Interval | None, where: Mapping[str, str] | 
     `span` = max(effect, last lost ack) - first lost ack: it covers loss before the effect (asynchronous replication) and
     after it (split brain). `until` = last lost ack - effect. Both 0 when nothing was lost. Source: DESIGN.md §9.
     """
-    acknowledged = [op for op in found.acknowledged if _matches(op, where)]
+    acknowledged = [op for op in found.acknowledged if _matches(op, where)] if where else found.acknowledged
     by_region = {name: [op for op in ops if _matches(op, where)] for name, ops in found.by_region.items()}
     lost = max(by_region.values(), key=len, default=[])
     if found.why and not lost:
@@ -75,12 +96,14 @@ def loss(found: LostWrites, effect: Interval | None, where: Mapping[str, str] | 
     )
 
 
-def _matches(op: Op, where: Mapping[str, str] | None) -> bool:
+def _matches(op: Acknowledged, where: Mapping[str, str] | None) -> bool:
     return all(getattr(op, name, None) == text for name, text in (where or {}).items())
 
 
 def lost_writes(history: History, plan: Plan) -> LostWrites:
     """Which acknowledged writes are absent from the final state of each region asked; jobs may be counted at a sink."""
+    import pyarrow as pa
+
     model = model_of(history)
     if model is None or model not in WRITES:
         why = "the load declares no model whose writes can be read back" if model is None else f"model {model!r}"
@@ -89,7 +112,8 @@ def lost_writes(history: History, plan: Plan) -> LostWrites:
     words = np.zeros(len(history.ops), dtype=np.bool_)
     for word in WRITES[model]:
         words |= history.ops.is_("f", word)
-    acknowledged = tuple(history.ops.where(mask & words).ops())
+    table = history.ops.arrow.filter(pa.array(mask & words)).select(Acknowledged._fields)
+    acknowledged = tuple(map(Acknowledged._make, zip(*(column.to_pylist() for column in table.columns), strict=True)))
     states = final_states(history)
     if model == "jobs" and not states:
         return _against_sink(acknowledged, effects(history))
@@ -98,7 +122,7 @@ def lost_writes(history: History, plan: Plan) -> LostWrites:
     for state in states:
         latest[state.region][state.key] = state
     names: tuple[str | None, ...] = tuple(asked) or (None,)
-    by_region: dict[str, tuple[Op, ...]] = {}
+    by_region: dict[str, tuple[Acknowledged, ...]] = {}
     unread = 0
     for name in names:
         held = latest.get(name, {})
@@ -132,8 +156,8 @@ def _why(history: History, names: tuple[str | None, ...], read: Mapping[str, obj
 
 
 def _absent(
-    acknowledged: tuple[Op, ...], held: Mapping[str | None, FinalState], model: str
-) -> tuple[tuple[Op, ...], int]:
+    acknowledged: tuple[Acknowledged, ...], held: Mapping[str | None, FinalState], model: str
+) -> tuple[tuple[Acknowledged, ...], int]:
     """(writes absent from what was read, writes whose key was never read)."""
     if model == "register":
         return _overwritten(acknowledged, held)
@@ -141,7 +165,7 @@ def _absent(
     whole = present.get(None)  # one read of everything
     absent, unread = [], 0
     for op in acknowledged:
-        values = present.get(key_of(op), whole)
+        values = present.get(op.place, whole)
         if values is None:
             unread += 1
         elif op.value not in values and (model != "jobs" or op.idem not in values):
@@ -149,26 +173,28 @@ def _absent(
     return tuple(absent), unread
 
 
-def _overwritten(acknowledged: tuple[Op, ...], held: Mapping[str | None, FinalState]) -> tuple[tuple[Op, ...], int]:
+def _overwritten(
+    acknowledged: tuple[Acknowledged, ...], held: Mapping[str | None, FinalState]
+) -> tuple[tuple[Acknowledged, ...], int]:
     """Register writes that must have been lost: they began after the write that the final read shows had ended."""
-    ended = {(key_of(op), op.value): op.done_ns for op in acknowledged}
+    ended = {(op.place, op.value): op.done_ns for op in acknowledged}
     absent, unread = [], 0
     for op in acknowledged:
-        state = held.get(key_of(op))
+        state = held.get(op.place)
         if state is None:
             unread += 1
             continue
         shown = state.values[0] if state.values else None
         if shown == op.value:
             continue
-        shown_ns = ended.get((key_of(op), shown))
+        shown_ns = ended.get((op.place, shown))
         known = shown is None or shown_ns is not None  # a value of no acknowledged write may be newer than all
         if known and (shown_ns is None or (op.sent_ns or op.intended_ns) > shown_ns):
             absent.append(op)
     return tuple(absent), unread
 
 
-def _against_sink(acknowledged: tuple[Op, ...], executed: tuple[str, ...]) -> LostWrites:
+def _against_sink(acknowledged: tuple[Acknowledged, ...], executed: tuple[str, ...]) -> LostWrites:
     """Jobs without a store: at least one effect per acknowledged job, else the sink is blind and nothing is known."""
     if not executed:
         why = "no final read succeeded, and no sink reported an effect"
@@ -180,7 +206,7 @@ def _against_sink(acknowledged: tuple[Op, ...], executed: tuple[str, ...]) -> Lo
     )
 
 
-def _holes(lost: tuple[Op, ...], acknowledged: tuple[Op, ...]) -> int:
+def _holes(lost: tuple[Acknowledged, ...], acknowledged: tuple[Acknowledged, ...]) -> int:
     """How many lost writes have a later acknowledged write of the same writer that survived: not a lost tail, a hole."""
     gone = {op.op for op in lost}
     newest: dict[str, int] = {}
