@@ -192,7 +192,7 @@ def trend_strip(runs: Sequence[ComparableRun], limit: int | None, words: Words, 
     timed = [run for run in runs if run.recovery is not None]
     if not timed:
         return None
-    width, height, foot = variant.width / 2 if variant.width > 500 else variant.width, 64.0, 52.0
+    width, height, foot = variant.width / 2 if variant.width > 500 else variant.width, 84.0, 72.0
     tops = [run.recovery.hi_ns or run.recovery.lo_ns for run in timed if run.recovery is not None]
     top = max([*tops, limit or 0, 1]) * 1.15
     step = (width - 60) / max(len(timed), 1)
@@ -209,8 +209,9 @@ def trend_strip(runs: Sequence[ComparableRun], limit: int | None, words: Words, 
             body += _sign(20 + step * place, y(point_ns(run.recovery)), run.verdict)
     last = timed[-1].recovery
     if last is not None:
-        at = (min(20 + step * (len(timed) - 1) + 8, width - 60), y(point_ns(last)) + 4)
-        body.append(text(at, point_text(last), "text", bold=True))
+        high = y(point_ns(last))
+        at = (20 + step * (len(timed) - 1), high + 17 if high < foot - 20 else high - 9)
+        body.append(text(at, point_text(last), "text", anchor="middle", bold=True))
     return document(f"{words.name}-{variant.name}", (width, height), words.title, words.finding, body)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.model.result import Finding, ObjectiveResult, Result
+from harness.model.result import Finding, ObjectiveResult, Reason, Result
 from harness.model.verdict import Status, Verdict
 from harness.report import tiles, words
 from harness.report.charts import good_shares, ribbon
@@ -104,17 +104,20 @@ def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
 
 
 def _reasons(result: Result) -> tuple[Advice, ...]:
-    own = [reason for reason in result.reasons if reason.verdict is result.verdict]
-    rest = [reason for reason in result.reasons if reason.verdict is not result.verdict]
-    shown = [*own, *rest][:MOST_REASONS]
+    """The verdict's own reasons, each piece of advice once. A DIRTY run's missed objectives are told too."""
+    telling = (result.verdict, Verdict.FAIL) if result.verdict is Verdict.DIRTY else (result.verdict,)
+    shown = [reason for verdict in telling for reason in result.reasons if reason.verdict is verdict]
+    if not shown and result.verdict not in (Verdict.PASS, Verdict.FAIL):
+        shown = [Reason(verdict=result.verdict, code="", text=result.sentence or words.MEANING[result.verdict])]
     seen: set[str] = set()
     out: list[Advice] = []
-    for reason in shown:
-        advice = words.todo(reason.verdict, reason.code)
+    for reason in shown[:MOST_REASONS]:
+        advice = words.todo(reason)
         out.append(Advice(code=short(reason.code, 40), text=short(reason.text), todo="" if advice in seen else advice))
         seen.add(advice)
-    if not out and result.verdict not in (Verdict.PASS, Verdict.FAIL):
-        out.append(Advice(code="", text=result.sentence, todo=words.todo(result.verdict, "")))
+    more = len(shown) - MOST_REASONS
+    if more > 0:
+        out.append(Advice(code="", text=f"{more} more of the kind: see Objectives in full and result.json.", todo=""))
     return tuple(out)
 
 
@@ -262,6 +265,12 @@ def _commands(result: Result) -> tuple[str, ...]:
     return shown if len(shown) == len(commands) else (*shown, "# the rest: see Safety under Evidence")
 
 
+def _kicker(result: Result) -> str:
+    """The title, unless the sentence begins with it."""
+    title = result.run.title or result.run.name
+    return "" if result.sentence.startswith(title) else short(title, 120)
+
+
 def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
     """Page one of a cleaned result."""
     lines = front_objectives(objective_lines(result))
@@ -271,7 +280,7 @@ def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
     hidden = len(findings) - MOST_FINDINGS
     return Front(
         verdict=words.VERDICT_BADGES[result.verdict],
-        title=short(result.run.title or result.run.name, 120),
+        title=_kicker(result),
         sentence=short(result.sentence or words.MEANING[result.verdict]),
         facts=_facts(result),
         banners=tuple(short(banner, 160) for banner in result.run.banners[:3]),

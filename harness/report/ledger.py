@@ -13,6 +13,7 @@ from harness.report.meaning import recovery_words
 from harness.report.numbers import number, percent, ratio_text
 from harness.report.page import Badge, Block, Cell, Note, Pre, Section
 from harness.report.scene import Scene
+from harness.report.text import plural
 from harness.units import format_duration, format_ratio
 
 __all__ = [
@@ -284,7 +285,11 @@ def validity_section(result: Result) -> Section:
         row("Every operation accounted for", f"{v.started:,} started, {v.ended:,} ended", v.accounted),
         row("Load on time", f"lateness {lateness}; resolution claimed {_since(v.resolution_ns)}", late),
         row("Nothing dropped", f"{v.dropped:,} dropped by the generator", v.dropped == 0),
-        row("Workers alive", f"{v.workers} workers, {v.dead_workers} died", v.dead_workers == 0 if v.workers else None),
+        row(
+            "Workers alive",
+            f"{plural(v.workers, 'worker')}, {v.dead_workers} died",
+            v.dead_workers == 0 if v.workers else None,
+        ),
         row("Steady state before", "judged before anything was broken", v.steady_state_met),
         row("Steady state after", "judged again at the end", v.steady_state_after),
         row(
@@ -316,9 +321,11 @@ def safety_section(result: Result) -> Section:
     ]
     blocks: list[Block] = [table("Undo proof", ("Safety", "Count"), rows)]
     if s.unresolved:
-        blocks.append(Note(lines=("Unresolved:", *s.unresolved[:20]), badge=words.NO))
+        blocks.append(
+            Note(lines=("as far as can be proven, still broken:", *s.unresolved[:20]), badge=words.UNRESOLVED)
+        )
     if s.residue:
-        blocks.append(Note(lines=("Left behind:", *s.residue[:20]), badge=words.NO))
+        blocks.append(Note(lines=("found afterwards, not there before:", *s.residue[:20]), badge=words.RESIDUE))
     if s.commands:
         blocks.append(Pre(title="Commands that undo it by hand", text="\n".join(s.commands[:40]), open_=True))
     clean = not (s.unresolved or s.residue) and s.verified >= s.journaled

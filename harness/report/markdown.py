@@ -50,7 +50,8 @@ def _head(result: Result) -> list[str]:
     lines += [f"**{_short(result.sentence or words.MEANING[result.verdict])}**", ""]
     if result.verdict is not Verdict.PASS:
         lines.append(words.MEANING[result.verdict])
-        lines += [f"- {_short(reason.text)} ({markdown_code(reason.code[:40])})" for reason in result.reasons[:3]]
+        own = [reason for reason in result.reasons if reason.verdict is result.verdict]
+        lines += [f"- {_short(reason.text)} ({markdown_code(reason.code[:40])})" for reason in own[:3]]
         lines.append("")
     if result.safety.commands:
         lines += ["To put it back by hand:", ""]

@@ -54,9 +54,10 @@ def render_terminal(result: Result, width: int, color: bool) -> str:
     ]
     lines += textwrap.wrap(result.sentence, width)[:4]
     if result.verdict is not Verdict.PASS:
-        for reason in result.reasons[:3]:
+        own = [reason for reason in result.reasons if reason.verdict is result.verdict]
+        for reason in own[:3]:
             lines += textwrap.wrap(f"- {reason.text}", width, subsequent_indent="  ")[:3]
-            advice = words.todo(reason.verdict, reason.code).replace("`", "'")
+            advice = words.todo(reason).replace("`", "'")
             if result.verdict is not Verdict.FAIL and advice:
                 lines += textwrap.wrap(f"  -> {advice}", width, subsequent_indent="     ")[:3]
     lines.append("")

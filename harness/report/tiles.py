@@ -83,8 +83,10 @@ def _harmed(result: Result) -> Tile:
     if not counts.offered:
         return Tile(key="harmed", label="Requests harmed", value="unknown", lines=("No load was measured",))
     lines = [harm_words(result)] if counts.bad else ["Every valid request was answered well"]
+    apart = [(counts.dropped, "never sent"), (counts.cut, "still open at the end")]
     if counts.dropped or counts.cut:
-        lines.append(f"{counts.dropped:,} not sent, {counts.cut:,} cut off at the end: counted apart")
+        told = ", ".join(f"{count:,} {what}" for count, what in apart if count)
+        lines.append(f"Counted apart: {told}")
     elif counts.mid_stream:
         lines.append(f"{counts.mid_stream:,} of them broke mid-stream")
     return Tile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from harness.model.result import Recovery
+from harness.model.result import Reason, Recovery
 from harness.model.verdict import CheckVerdict, Status, Verdict
 from harness.report.page import Badge
 
@@ -13,9 +13,11 @@ __all__ = [
     "CHECK_BADGES",
     "MEANING",
     "NO",
+    "RESIDUE",
     "SEVERITY_BADGES",
     "STATUS_BADGES",
     "UNKNOWN",
+    "UNRESOLVED",
     "VERDICT_BADGES",
     "YES",
     "measure_label",
@@ -53,6 +55,8 @@ SEVERITY_BADGES: Mapping[str, Badge] = {
 YES = Badge(word="yes", sign="✓", tone="pass")
 NO = Badge(word="no", sign="✕", tone="fail")
 UNKNOWN = Badge(word="not known", sign="?", tone="warn")
+UNRESOLVED = Badge(word="unresolved", sign="✕", tone="fail")
+RESIDUE = Badge(word="left behind", sign="✕", tone="fail")
 
 MEANING: Mapping[Verdict, str] = {
     Verdict.PASS: "Every objective was met, and the proof is complete: the fault was real, the load felt it, all was put back.",
@@ -64,55 +68,63 @@ MEANING: Mapping[Verdict, str] = {
     Verdict.DIRTY: "Act now: it is not proven that everything was put back. The stack may still be degraded.",
 }
 
-_TODO: tuple[tuple[str, str], ...] = (
-    ("witness", "Check that the fault can reach its target (`blackstart plan`, `blackstart faults`), then run again."),
-    (
-        "gone",
-        "Find what restored the target while the fault stood: a supervisor, or a second operator. Then run again.",
+_HELD = "Find what restored the target while the fault stood: a supervisor, or a second operator. Then run again."
+_FINAL = "Make the final reads possible: see which regions did not answer; lengthen `final.within` if they were slow."
+_LOAD = "Give the load generator more room: processor time, `users_max`, workers, or a lower rate. Then run again."
+_RECOVER = "Run `blackstart recover`, then the commands on this page for what it cannot undo."
+_STEADY = "Bring the stack to its steady state, or correct `steady_state` if it asks too much. Then run again."
+_PERSON = "Ask whoever stopped the run; nothing else is needed. Run again when ready."
+
+# Beginnings of words in a reason's code (for REFUSED and ABORTED also in its text), first match wins.
+_TODO: Mapping[Verdict, tuple[tuple[str, str], ...]] = {
+    Verdict.INCONCLUSIVE: (
+        (
+            "witness",
+            "Check that the fault can reach its target (`blackstart plan`, `blackstart faults`), then run again.",
+        ),
+        ("gone", _HELD),
+        ("held", _HELD),
+        ("exposure", "Send load through the target: check `entry`, routing and groups, or state `expect: no-impact`."),
+        ("steady", _STEADY),
+        ("calm", "Lengthen `steady_state.for` or raise the load, so that the rule can tell calm from outage."),
+        ("final", _FINAL),
+        ("unread", _FINAL),
+        ("worker", "See logs/ for why the worker ended. " + _LOAD),
+        ("unaccounted", "Run again; if it comes back, report it with the run directory."),
+        ("untrusted", _LOAD),
+        ("dropped", _LOAD),
+        ("late", _LOAD),
+        ("load", "See whether the stack's entry could be reached and the profile made any operation."),
+        ("inject", "See the fault's error under “Faults and steps”, and `blackstart doctor`. Then run again."),
+        ("apply", "See the fault's error under “Faults and steps”, and `blackstart doctor`. Then run again."),
+        ("step", "See the step's output under “Faults and steps”."),
+        ("check", "See the check's reason under “Data”; `blackstart check` repeats it on the stored history."),
     ),
-    (
-        "held",
-        "Find what restored the target while the fault stood: a supervisor, or a second operator. Then run again.",
+    Verdict.REFUSED: (
+        ("port", "Free the port, or name another one in the stack file. Then run again."),
+        ("steady", _STEADY),
+        ("ready", "See the instance's last log lines for why it was not ready in time."),
+        ("lock", "Another run holds the stack: wait for it (`blackstart status`), or stop it (`blackstart halt`)."),
+        ("match", "Compare `on:` with the stack's instances, links and regions (`blackstart plan`)."),
+        (
+            "budget",
+            "Wait for error budget to return, or lower the predicted cost: a shorter fault, a smaller blast radius.",
+        ),
+        ("confirm", "Name the target to confirm that it is meant: `--confirm-target NAME`."),
+        ("drillable", "Opt the target in under `drillable:` in the stack file, if its owner agrees."),
+        ("foreign", "Ask its owner to remove it, or wait: Blackstart does not touch what it did not make."),
     ),
-    (
-        "exposure",
-        "Send load through the target: check `entry`, the routing and the groups, or state `expect: no-impact`.",
+    Verdict.ABORTED: (
+        ("rule", "See how far the abort rule was crossed; correct the stack, or the rule if it was too tight."),
+        ("halt", _PERSON),
+        ("signal", _PERSON),
+        ("sigint", _PERSON),
+        ("interrupt", _PERSON),
+        ("person", _PERSON),
+        ("user", _PERSON),
+        ("reaper", "Find out why the reaper died: without it nothing may stay broken."),
     ),
-    ("steady", "Bring the stack to its steady state, or correct `steady_state` if it asks too much. Then run again."),
-    ("calm", "Lengthen `steady_state.for` or raise the load, so that the rule can tell calm from outage."),
-    ("ready", "See the instance's last log lines below for why it was not ready in time."),
-    (
-        "final",
-        "Make the final reads possible: see which regions did not answer, and lengthen `final.within` if they were slow.",
-    ),
-    (
-        "read",
-        "Make the final reads possible: see which regions did not answer, and lengthen `final.within` if they were slow.",
-    ),
-    ("worker", "Give the load generator more room, and see logs/ for why a worker ended. Then run again."),
-    ("drop", "The load generator could not keep up: raise `users_max`, add workers, or lower the rate."),
-    ("late", "The load generator was late: leave it more processor time, or lower the rate."),
-    ("apply", "The fault could not be applied: see its error below and `blackstart doctor`."),
-    ("step", "A scenario step did not end with 0 in time: see its output below."),
-    (
-        "check",
-        "A data check could not finish: see its reason below; `blackstart check` repeats it on the stored history.",
-    ),
-    ("objective", "Give the objective data: its reason in the table says what is missing."),
-    ("match", "No target matched: compare `on:` with the stack's instances, links and regions (`blackstart plan`)."),
-    ("port", "Free the port, or name another one in the stack file. Then run again."),
-    ("lock", "Another run holds the stack: wait for it (`blackstart status`), or stop it (`blackstart halt`)."),
-    ("budget", "Wait for error budget to return, or lower the predicted cost (shorter fault, smaller blast radius)."),
-    ("confirm", "Name the target to confirm that it is meant: `--confirm-target NAME`."),
-    ("drillable", "Opt the target in under `drillable:` in the stack file, if its owner agrees."),
-    ("abort", "See how far the abort rule was crossed; correct the stack, or the rule if it was too tight."),
-    ("halt", "Ask whoever stopped the run. Nothing else is needed: run again when ready."),
-    ("signal", "Ask whoever stopped the run. Nothing else is needed: run again when ready."),
-    ("interrupt", "Ask whoever stopped the run. Nothing else is needed: run again when ready."),
-    ("revert", "Run `blackstart recover`, then the commands below for what it cannot undo."),
-    ("residue", "Run `blackstart recover`, then compare what is left with the list under Safety."),
-    ("unresolved", "Run `blackstart recover`, then the commands below for what it cannot undo."),
-)
+}
 _DEFAULT_TODO: Mapping[Verdict, str] = {
     Verdict.PASS: "",
     Verdict.FAIL: "The operations that prove it are under “Objectives in full” and “Data”.",
@@ -120,17 +132,17 @@ _DEFAULT_TODO: Mapping[Verdict, str] = {
     Verdict.REFUSED: "Meet the condition that is named here, then run again.",
     Verdict.ABORTED: "Find out why it was stopped, then run again.",
     Verdict.ERROR: "Run again; if it comes back, report it with the run directory.",
-    Verdict.DIRTY: "Run `blackstart recover`, then the commands on this page for what it cannot undo.",
+    Verdict.DIRTY: _RECOVER,
 }
 
 
-def todo(verdict: Verdict, code: str) -> str:
-    """What to do about a reason, by its code's words; the verdict's own advice for a code that is not known."""
-    if verdict in (Verdict.FAIL, Verdict.PASS, Verdict.ERROR):
-        return _DEFAULT_TODO[verdict]
-    pieces = re.split("[^a-z]+", code.lower())
-    found = (advice for part, advice in _TODO if any(piece.startswith(part) for piece in pieces))
-    return next(found, _DEFAULT_TODO[verdict])
+def todo(reason: Reason) -> str:
+    """What to do about a reason; the verdict's own advice when its words are not known. Empty for PASS."""
+    said = reason.code if reason.verdict is Verdict.INCONCLUSIVE else f"{reason.code} {reason.text}"
+    pieces = re.split("[^a-z]+", said.lower())
+    known = _TODO.get(reason.verdict, ())
+    found = (advice for part, advice in known if any(piece.startswith(part) for piece in pieces))
+    return next(found, _DEFAULT_TODO[reason.verdict])
 
 
 _MEASURES: Mapping[str, str] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
+import importlib
 import json
 import os
 import shutil
@@ -24,17 +24,13 @@ import pytest
 VOID = {"meta", "br", "hr", "img", "input", "link", "rect", "line", "path"}
 
 
+sys.path.insert(0, str(Path(__file__).parent))  # for the sample modules beside this file, under importlib mode
+
+
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
-    """The module `samples.py` beside this file."""
-    name = "blackstart_report_samples"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("samples.py"))
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    """The module `report_samples.py` beside this file."""
+    return importlib.import_module("report_samples")
 
 
 class Reader(HTMLParser):
