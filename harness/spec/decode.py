@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.spec.nodes import ScalarNode, join
+from harness.spec.nodes import Plain, ScalarNode, join
 from harness.spec.report import At, Report, did_you_mean
 
 __all__ = ["decode", "fields_of", "short"]
@@ -79,11 +79,19 @@ def fields_of(model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
-def decode(at: At, model: type[M], report: Report, *, offered: Iterable[str] = ()) -> M | None:
+def decode(
+    at: At,
+    model: type[M],
+    report: Report,
+    *,
+    offered: Iterable[str] = (),
+    fallback: Mapping[str, Plain] | None = None,
+) -> M | None:
     """The model read from the value; None when a required part is missing or wrong. Every problem is reported.
 
     Optional keys whose values are wrong are reported and left out, so that what depends on the rest can be checked too.
-    `offered` are further names that a mistyped key may have meant.
+    `offered` are further names that a mistyped key may have meant. `fallback` stands in for top keys that are required and
+    missing or wrong, so that the rest is read in any case.
     """
     data = copy.deepcopy(at.value)
     for round_ in range(_ROUNDS):
@@ -94,7 +102,8 @@ def decode(at: At, model: type[M], report: Report, *, offered: Iterable[str] = (
             if round_ == 0:
                 for fault in faults:
                     _tell(at, fault, report)
-            if not all([_prune(data, fault) for fault in faults]):
+            mended = [_mend(data, fault, fallback or {}) for fault in faults]
+            if not all(mended):
                 return None
     return None
 
@@ -110,6 +119,13 @@ def _tell(at: At, fault: _Fault, report: Report) -> None:
         message = message.replace(repr(found.node.value), repr(found.node.text))
         remedy = f"{remedy}; the value is not shown because it comes from the environment" if remedy else None
     report.error(found, message, remedy=remedy, place=place)
+
+
+def _mend(data: Any, fault: _Fault, fallback: Mapping[str, Plain]) -> bool:
+    if fault.missing is not None and not fault.steps and fault.missing in fallback:
+        data[fault.missing] = fallback[fault.missing]
+        return True
+    return _prune(data, fault)
 
 
 def _prune(data: Any, fault: _Fault) -> bool:
@@ -145,7 +161,9 @@ def _united(faults: Sequence[_Fault]) -> list[_Fault]:
             message = known.message.replace(known.expected, both, 1)
             united[fault.steps] = _Fault(steps=fault.steps, message=message, remedy=known.remedy, expected=both)
     # What is deeper in the same branch explains more than "not a list" above it.
-    deeper = {fault.steps[:length] for fault in rest for length in range(len(fault.steps))} if len(faults) > 1 else set()
+    deeper = (
+        {fault.steps[:length] for fault in rest for length in range(len(fault.steps))} if len(faults) > 1 else set()
+    )
     return [fault for steps, fault in united.items() if steps not in deeper or fault.expected is None] + rest
 
 
@@ -199,6 +217,8 @@ def _length(steps: tuple[str | int, ...], kind: str, given: object) -> _Fault:
 def _said(steps: tuple[str | int, ...], text: str, given: object) -> _Fault:
     """A validator's own sentence. Examples get double quotes, as documents would write them."""
     text = text.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if ", got " not in text:
+        text = f"{text}, got {short(given)}"
     text = re.sub(r"such as '([^']*)'", r'such as "\1"', text)
     remedy = next((sentence for word, sentence in _HELP if f"expected {word}" in text), None)
     if remedy is not None and isinstance(given, int | float) and not isinstance(given, bool):
@@ -260,5 +280,3 @@ def _model_in(annotation: Any) -> Any:
         if found is not None:
             return found
     return None
-
-

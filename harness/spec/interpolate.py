@@ -1,4 +1,7 @@
-"""`${...}` in documents: what is known now is filled in, what only a run knows is checked and left. Also: counted instances, paths."""
+"""`${...}` in documents: what is known now is filled in, what only a run knows is checked and left.
+
+Also here: counted instances, and paths as seen from the document that wrote them.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def interpolate(at: At, scope: Scope, report: Report, steps: Steps = ()) -> Node
 class _Text:
     """One text with placeholders, while it is filled in."""
 
-    def __init__(self, at: At, node: ScalarNode, scope: Scope, report: Report, steps: Steps) -> None:  # noqa: PLR0913
+    def __init__(self, at: At, node: ScalarNode, scope: Scope, report: Report, steps: Steps) -> None:
         self.at, self.node, self.scope, self.report, self.steps = at, node, scope, report, steps
         self.wired = scope.wired(steps)
         self.secret = node.secret
@@ -139,7 +142,9 @@ class _Text:
             return token
         if argument not in params:
             message = f"unknown param {argument!r}{did_you_mean(argument, params)}"
-            self._error(token, message, f"{known_names('params', params)}; declare it in the stack file under `params:`")
+            self._error(
+                token, message, f"{known_names('params', params)}; declare it in the stack file under `params:`"
+            )
             return token
         if params[argument] in self.report.secrets:
             self.secret = True

@@ -178,7 +178,9 @@ def _put(at: At, steps: Sequence[str | int], value: Node, report: Report) -> Nod
 
 def _put_item(at: At, index: int, rest: Sequence[str | int], value: Node, report: Report) -> Node:
     if not isinstance(at.node, ListNode):
-        report.add(value.place, f"there is no entry [{index}] to set: {at.path or 'the document'} is not a list", where=at.path)
+        report.add(
+            value.place, f"there is no entry [{index}] to set: {at.path or 'the document'} is not a list", where=at.path
+        )
         return at.node
     child = at.child(index)
     if child is None:
@@ -189,5 +191,3 @@ def _put_item(at: At, index: int, rest: Sequence[str | int], value: Node, report
     items = list(at.node.items)
     items[index] = _put(child, rest, value, report) if rest else value
     return ListNode(items=tuple(items), place=at.node.place)
-
-

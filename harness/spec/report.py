@@ -112,7 +112,9 @@ class Report:
         """Note that the value at `at` is legal and probably not meant."""
         self.add(at.place, message, where=at.path, remedy=remedy, severity="warning")
 
-    def unknown(self, at: At, what: str, known: Iterable[str], *, place: Place | None = None, name: str | None = None) -> None:
+    def unknown(
+        self, at: At, what: str, known: Iterable[str], *, place: Place | None = None, name: str | None = None
+    ) -> None:
         """Note that `at` names something that is not there: did you mean, and the names there are."""
         names = tuple(known)
         wanted = name if name is not None else str(at.value)

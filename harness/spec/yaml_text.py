@@ -38,8 +38,12 @@ def read(path: Path) -> MapNode:
     except OSError as exc:
         raise SpecError(Problem(file=name, message=f"cannot read it: {(exc.strerror or str(exc)).lower()}")) from exc
     except UnicodeDecodeError as exc:
-        raise SpecError(Problem(file=name, message=f"expected UTF-8 text, got byte {exc.object[exc.start]:#04x}")) from exc
-    source = Source(name=name, base=path.absolute().parent, path=path.absolute(), lines=tuple(text.splitlines()) or ("",))
+        raise SpecError(
+            Problem(file=name, message=f"expected UTF-8 text, got byte {exc.object[exc.start]:#04x}")
+        ) from exc
+    source = Source(
+        name=name, base=path.absolute().parent, path=path.absolute(), lines=tuple(text.splitlines()) or ("",)
+    )
     node = parse(text, source)
     if isinstance(node, MapNode):
         return node
@@ -58,7 +62,10 @@ def read(path: Path) -> MapNode:
 
 
 def parse(text: str, source: Source) -> Node | None:
-    """The one document in a text, None when it is empty. Raises SpecError with every duplicate key, or with the first syntax error."""
+    """The one document in a text, None when it is empty.
+
+    Raises SpecError with the first syntax error, or else with every duplicate key, tag and alias that has no meaning.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
     from ruamel.yaml.reader import ReaderError
@@ -144,7 +151,9 @@ class _Reader:
 
     def _expect_tag(self, raw: Any, tag: str, known: set[str]) -> None:
         if tag not in known:
-            self.refuse(self.place(raw), f"tags have no meaning here, got {tag!r}", "remove the tag, or quote the value")
+            self.refuse(
+                self.place(raw), f"tags have no meaning here, got {tag!r}", "remove the tag, or quote the value"
+            )
 
     def _map(self, raw: Any) -> MapNode:
         entries: dict[str, Entry] = {}
@@ -159,13 +168,18 @@ class _Reader:
                 continue
             key = str(raw_key.value)
             if key in entries:
-                self.refuse(place, f"duplicate key {key!r}", f"it is first used in line {entries[key].key.line}; keep one")
+                self.refuse(
+                    place, f"duplicate key {key!r}", f"it is first used in line {entries[key].key.line}; keep one"
+                )
                 continue
             value = self.node(raw_value)
             if isinstance(value, ScalarNode) and value.text == "" and value.bare:
                 value = ScalarNode(value=None, text="", place=place)
             entries[key] = Entry(key=place, value=value)
-        return MapNode(entries={**{key: inherited[key] for key in inherited if key not in entries}, **entries}, place=self.place(raw))
+        return MapNode(
+            entries={**{key: inherited[key] for key in inherited if key not in entries}, **entries},
+            place=self.place(raw),
+        )
 
     def _merged(self, raw: Any) -> dict[str, Entry]:
         node = self.node(raw)
@@ -221,9 +235,15 @@ def _syntax(exc: MarkedYAMLError, source: Source) -> Problem:
     elif "character '\\t'" in problem:
         problem, remedy = "a tab cannot indent YAML", "indent with spaces"
     elif "cannot start any token" in problem:
-        problem, remedy = problem.replace("found character", "an unquoted value cannot start with").split(" that ")[0], "quote it"
+        problem, remedy = (
+            problem.replace("found character", "an unquoted value cannot start with").split(" that ")[0],
+            "quote it",
+        )
     elif "mapping values" in problem:
-        problem, remedy = "a second ': ' in one line", "quote the value if the colon is part of it, or check the indentation"
+        problem, remedy = (
+            "a second ': ' in one line",
+            "quote the value if the colon is part of it, or check the indentation",
+        )
     elif "alias" in problem or "alias" in context:
         problem, remedy = "an unquoted value that starts with '*' is a YAML alias", "quote it"
     elif "flow" in context and "got '{'" in problem:
@@ -232,12 +252,18 @@ def _syntax(exc: MarkedYAMLError, source: Source) -> Problem:
         problem, remedy = "expected one document in a file, got several", "keep one, without `---` between"
     elif "end of stream" in problem:
         start = exc.context_mark
-        problem, remedy = "a quote or bracket is never closed", None if start is None else f"it opens in line {start.line + 1}"
+        problem, remedy = (
+            "a quote or bracket is never closed",
+            None if start is None else f"it opens in line {start.line + 1}",
+        )
     elif "expected <block end>" in problem:
         problem, remedy = "a list and a mapping, or two indentations, are mixed", "indent all entries of a block alike"
     elif "<stream end>" in problem:
         start = exc.context_mark
-        problem, remedy = "a quote or bracket is never closed", None if start is None else f"it opens in line {start.line + 1}"
+        problem, remedy = (
+            "a quote or bracket is never closed",
+            None if start is None else f"it opens in line {start.line + 1}",
+        )
     elif context:
         problem = f"{problem} {context}"
     return _problem(Place(source=source, line=line + 1, column=column + 1), problem, remedy)

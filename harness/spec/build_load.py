@@ -1,0 +1,269 @@
+"""The load of an experiment and the objectives it is measured by: arrivals, groups, profile, SLOs, checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.model.catalog import Catalog
+from harness.model.experiment import SLO, ArrivalSpec, CheckSpec, LoadSpec, ProberSpec, Stage
+from harness.spec.build_stack import Facts
+from harness.spec.decode import decode, fields_of, short
+from harness.spec.documents import CheckDoc, ExperimentDoc, LoadDoc
+from harness.spec.interpolate import absolute
+from harness.spec.kinds import params_of, split
+from harness.spec.nodes import Entry, ListNode, MapNode, ScalarNode
+from harness.spec.predicate import SLICES
+from harness.spec.report import At, Report, did_you_mean, known_names
+
+__all__ = ["build_checks", "build_load", "build_slos", "check_names", "group_names", "slo_names"]
+
+_PROFILE = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)")
+_BUILT_IN = re.compile(r"[a-z][a-z0-9_-]*")
+_SOURCES = ("rate", "stages", "trace", "users")
+
+
+def build_load(root: At, doc: LoadDoc, facts: Facts | None, report: Report) -> LoadSpec:
+    """The load that the document describes; not to be used when the report has failed."""
+    at = root.child("load") or root
+    _check_groups(at, doc, facts, report)
+    if doc.users_max is not None and doc.users_max < doc.users:
+        report.error(at.child("users_max") or at, f"expected at least users ({doc.users}), got {doc.users_max}")
+    prober = None
+    if doc.prober is not None:
+        prober = ProberSpec(every_ns=doc.prober.every, timeout_ns=doc.prober.timeout)
+    return LoadSpec(
+        profile=_profile(at, doc, report),
+        arrival=_arrival(at, doc, report),
+        timeout_ns=doc.timeout,
+        prober=prober,
+        groups=dict(doc.groups),
+        options=dict(doc.with_),
+        users=doc.users,
+        users_max=doc.users_max,
+        workers=doc.workers,
+        warmup_ns=doc.warmup,
+        deadline_ns=doc.deadline,
+        engine=doc.engine,
+    )
+
+
+def _arrival(load: At, doc: LoadDoc, report: Report) -> ArrivalSpec:
+    at, arrival = load.child("arrival"), doc.arrival
+    if at is not None and isinstance(at.node, MapNode):
+        given = [key for key in _SOURCES if key in at.keys]
+        if len(given) != 1:
+            got = " and ".join(given) if given else "none"
+            message = f"expected exactly one of {', '.join(_SOURCES)}, got {got}"
+            report.error(at, message, remedy="as in arrival: {rate: 60/s}")
+    trace = arrival.trace
+    trace_at = None if at is None else at.child("trace")
+    if trace is not None and trace_at is not None:
+        trace = absolute(trace, trace_at.place.source)
+        if not Path(trace).is_file():
+            report.error(trace_at, f"no file {trace_at.text!r}", remedy="the path is relative to this document")
+    return ArrivalSpec(
+        shape=arrival.shape,
+        rate_per_s=arrival.rate,
+        stages=tuple(Stage(rate_per_s=stage.rate, for_ns=stage.for_) for stage in arrival.stages or ()),
+        trace=trace,
+        users=arrival.users,
+    )
+
+
+def _check_groups(load: At, doc: LoadDoc, facts: Facts | None, report: Report) -> None:
+    at = load.child("groups")
+    if at is None or not isinstance(at.node, MapNode):
+        return
+    total = sum(doc.groups.values())
+    if len(doc.groups) == len(at.keys) and abs(total - 1) > 1e-9:
+        report.error(at, f"expected shares that sum to 100%, got {total * 100:.6g}%")
+    for child in at.children():
+        sort, colon, region = child.name.partition(":")
+        if colon and sort == "region" and facts is not None and region not in facts.regions:
+            report.unknown(child, "region", facts.regions, place=child.key, name=region)
+
+
+def _profile(load: At, doc: LoadDoc, report: Report) -> str:
+    at = load.child("profile")
+    if at is None or at.text is None:
+        return doc.profile
+    match = _PROFILE.fullmatch(doc.profile)
+    if match is None:
+        if not _BUILT_IN.fullmatch(doc.profile):
+            message = f"expected a built-in profile or path.py:ClassName, got {doc.profile!r}"
+            report.error(at, message, remedy="as in profile: load/cart.py:CartUser")
+        return doc.profile
+    path = Path(absolute(match["path"], at.place.source))
+    if not path.is_file():
+        near = sorted(found.name for found in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        message = f"no file {match['path']!r}{did_you_mean(path.name, near)}"
+        report.error(at, message, remedy="the path is relative to this document")
+    else:
+        _expect_class(at, path, match["name"], report)
+    return f"{path}:{match['name']}"
+
+
+def _expect_class(at: At, path: Path, name: str, report: Report) -> None:
+    """Look for the class in the file's text: nothing of the file is run before a run."""
+    import ast
+
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as exc:
+        report.error(at, f"cannot read {path.name}: {exc}")
+        return
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    imported = [
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for alias in node.names
+    ]
+    assigned = [
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    if name not in (*names, *imported, *assigned) and "*" not in imported:
+        message = f"no class {name!r} in {path.name}{did_you_mean(name, names)}"
+        report.error(at, message, remedy=known_names("classes there", names))
+
+
+def slo_names(root: At) -> tuple[str, ...]:
+    """The names of the SLOs as they are written, in order."""
+    at = root.child("slo")
+    names = [child.child("name") for child in at.children()] if at is not None else []
+    return tuple(name.text for name in names if name is not None and name.text is not None)
+
+
+def group_names(root: At) -> tuple[str, ...]:
+    """The names of the load's groups."""
+    at = root.walk("load", "groups")
+    return () if at is None else at.keys
+
+
+def build_slos(root: At, doc: ExperimentDoc, facts: Facts | None, report: Report) -> tuple[SLO, ...]:
+    """The SLOs, names unique and targets with an error budget."""
+    seen: set[str] = set()
+    made = []
+    for index, slo in enumerate(doc.slo):
+        at = root.walk("slo", index)
+        if at is None:
+            continue
+        if slo.name in seen:
+            report.error(at.child("name") or at, f"duplicate SLO {slo.name!r}")
+        seen.add(slo.name)
+        if not 0 < slo.target < 1:
+            report.error(
+                at.child("target") or at,
+                f"expected a target above 0% and below 100%, got {at.child('target').value!r}",  # type: ignore[union-attr]
+                remedy="100% leaves no error budget to spend",
+            )
+        _check_slice(at.child("on"), root, facts, report)
+        made.append(
+            SLO(
+                name=slo.name,
+                target_ratio=slo.target,
+                window_ns=slo.window,
+                under_ns=slo.under,
+                on=dict(slo.on),
+                excludes=tuple(slo.excludes),
+            )
+        )
+    return tuple(made)
+
+
+def _check_slice(at: At | None, root: At, facts: Facts | None, report: Report) -> None:
+    """Refuse a slice whose key, region or group is not there."""
+    for child in at.children() if at is not None else ():
+        if child.name not in SLICES:
+            report.unknown(child, "slice", SLICES, place=child.key, name=child.name)
+        elif child.name == "group" and child.text is not None and child.text not in group_names(root):
+            report.unknown(child, "group", group_names(root))
+        elif (
+            child.name == "region" and facts is not None and child.text is not None and child.text not in facts.regions
+        ):
+            report.unknown(child, "region", facts.regions)
+
+
+def check_names(root: At, catalog: Catalog) -> Mapping[str, tuple[str, ...]]:
+    """Each check of the document and the counts of its kind, read before the checks themselves are judged."""
+    known = catalog.names("check")
+    counts: dict[str, tuple[str, ...]] = {}
+    at = root.child("checks")
+    for child in at.children() if at is not None else ():
+        kind = child.text if child.text is not None else next((key for key in child.keys if key in known), None)
+        named = child.child("name") or (child.walk(kind, "name") if kind is not None else None)
+        if kind in known and kind is not None:
+            name = named.text if named is not None and named.text is not None else kind
+            counts[name] = catalog.check(kind).counts
+    return counts
+
+
+def build_checks(root: At, catalog: Catalog, facts: Facts | None, report: Report) -> tuple[CheckSpec, ...]:
+    """The data checks, names unique."""
+    at = root.child("checks")
+    made: list[CheckSpec] = []
+    for child in at.children() if at is not None and isinstance(at.node, ListNode) else ():
+        check = _check(child, catalog, report)
+        _check_slice(child.child("on"), root, facts, report)
+        if check is None:
+            continue
+        _check_slice(child.walk(check.kind, "on"), root, facts, report)
+        if any(other.name == check.name for other in made):
+            remedy = "give one of them another name, as in {durable: {}, name: durable-writes}"
+            report.error(child, f"duplicate check {check.name!r}", remedy=remedy)
+        made.append(check)
+    return tuple(made)
+
+
+def _check(at: At, catalog: Catalog, report: Report) -> CheckSpec | None:
+    known = catalog.names("check")
+    if at.text is not None:
+        if at.text not in known:
+            report.unknown(at, "check", known)
+            return None
+        empty = At(node=MapNode(entries={}, place=at.node.place), path=at.path, key=at.key)
+        params = params_of(empty, catalog.check(at.text), report)
+        return None if params is None else CheckSpec(name=at.text, kind=at.text, params=params)
+    beside, named = split(at, fields_of(CheckDoc))
+    if not isinstance(at.node, MapNode) or len(named.keys) != 1:
+        message = f"expected a check's name or {{NAME: {{...}}}}, got {short(at.value)}"
+        report.error(at, message, remedy=known_names("checks", known))
+        return None
+    kind, value = named.keys[0], named.child(named.keys[0])
+    assert value is not None
+    if kind not in known:
+        report.unknown(value, "check", known, place=value.key, name=kind)
+        return None
+    return _parametrised(kind, value, beside, catalog, report)
+
+
+def _parametrised(kind: str, value: At, beside: At, catalog: Catalog, report: Report) -> CheckSpec | None:
+    model = catalog.check(kind).params
+    own = fields_of(model)
+    inside, rest = split(value, fields_of(CheckDoc))
+    if isinstance(value.node, MapNode):
+        # A kind that declares `within` or `on` itself reads them too.
+        _, rest = split(value, [key for key in fields_of(CheckDoc) if key not in own])
+    elif isinstance(value.node, ScalarNode) and value.node.value is None:
+        rest = At(node=MapNode(entries={}, place=value.node.place), path=value.path, key=value.key)
+    else:
+        entry = Entry(key=value.key or value.node.place, value=value.node)
+        rest = At(node=MapNode(entries={kind: entry}, place=value.node.place), path=value.path.rpartition(".")[0])
+    params = params_of(rest, catalog.check(kind), report, fields_of(CheckDoc))
+    inner = decode(inside, CheckDoc, report)
+    outer = decode(beside, CheckDoc, report)
+    if params is None or inner is None or outer is None:
+        return None
+    return CheckSpec(
+        name=outer.name or inner.name or kind,
+        kind=kind,
+        params=params,
+        on={str(key): value for on in (inner.on, outer.on) for key, value in on.items()},
+        within_ns=outer.within if outer.within is not None else inner.within,
+    )

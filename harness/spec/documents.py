@@ -1,0 +1,422 @@
+"""Documents as they are written: one pydantic model for each mapping, field for field. Not here: what names refer to.
+
+Keys that belong to a kind (a fault's parameters, what a host runs) are not in these models: the kind's own model reads
+them. Every field has a description, which editors show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
+
+from harness.model.fields import Duration, Rate, Ratio
+
+__all__ = [
+    "ArrivalDoc",
+    "BlastRadiusDoc",
+    "CheckDoc",
+    "Doc",
+    "ExperimentDoc",
+    "FaultDoc",
+    "FinalDoc",
+    "InstanceDoc",
+    "LinkDoc",
+    "LoadDoc",
+    "ProbeDoc",
+    "ProberDoc",
+    "ProxyDoc",
+    "ReadyDoc",
+    "RegionDoc",
+    "RepeatDoc",
+    "RunsDoc",
+    "SelectorDoc",
+    "SignalDoc",
+    "SignalsDoc",
+    "SloDoc",
+    "StackDoc",
+    "StackRefDoc",
+    "StageDoc",
+    "SteadyStateDoc",
+    "StepDoc",
+    "TrafficDoc",
+    "by_shape",
+]
+
+Free = dict[str, Any]
+"""A mapping that is read elsewhere: by its kind, or piece by piece."""
+
+
+class Doc(BaseModel):
+    """Base of every mapping in a document: unknown keys refused, nothing converted in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False, allow_inf_nan=False)
+
+
+def by_shape(value: object) -> str:
+    """What a value looks like, so that a complaint is about the form that was meant: "list", "map" or "one"."""
+    if isinstance(value, list | tuple):
+        return "list"
+    return "map" if isinstance(value, dict | BaseModel) else "one"
+
+
+def _matching(pattern: str, what: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"expected {what}, got {value!r}")
+        return value
+
+    return check
+
+
+def _above_zero(value: float) -> float:
+    if value <= 0:
+        raise ValueError("expected more than 0")
+    return value
+
+
+def _rounded(value: float) -> float:
+    # 99.9 / 100 is a little more than 0.999.
+    return round(value, 12)
+
+
+def _pick(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and re.fullmatch(_PICK, value):
+        return value.replace(" ", "")
+    raise ValueError(f'expected all, a count of at least 1, or a share such as "50%", got {value!r}')
+
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_LISTEN = r"[^\s:]+:\d{1,5}"
+_PICK = r"all|[1-9]\d*|([1-9]\d?(\.\d+)?|0?\.\d*[1-9]\d*|100)\s*%"
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[
+    str,
+    AfterValidator(_matching(_NAME, "a name of letters, digits, - and _")),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"}),
+]
+Listen = Annotated[
+    str,
+    AfterValidator(_matching(_LISTEN, 'an address and a port such as "127.0.0.1:15432"')),
+    WithJsonSchema({"type": "string", "pattern": f"^{_LISTEN}$"}),
+]
+Span = Annotated[Duration, AfterValidator(_above_zero)]
+Flow = Annotated[Rate, AfterValidator(_above_zero)]
+Share = Annotated[Ratio, AfterValidator(_rounded)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Pick = Annotated[
+    str,
+    BeforeValidator(_pick),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^({_PICK})$"}]}),
+]
+Words = Annotated[
+    Annotated[list[Text], Tag("list")] | Annotated[Text, Tag("one")] | Annotated[Text, Tag("map")],
+    Discriminator(by_shape),
+]
+"""One text, or a list of them."""
+Ports = Annotated[
+    Annotated[list[Name], Tag("list")] | Annotated[dict[str, Port], Tag("map")] | Annotated[list[Name], Tag("one")],
+    Discriminator(by_shape),
+]
+
+
+# ---- stack -----------------------------------------------------------------------------------------------------------
+
+
+class RegionDoc(Doc):
+    serves: Literal["primary", "standby", "active"] | None = Field(
+        None, description="what the region does in calm times"
+    )
+    entry: Text | None = Field(None, description="URL at which clients and final reads reach this region alone")
+
+
+class InstanceDoc(Doc):
+    host: Free = Field(description="what it runs on: one key names the host kind, as in {process: [python, -m, shop]}")
+    region: Text | None = Field(None, description="the region it belongs to")
+    service: Name | None = Field(None, description="the service it is one of")
+    ports: Ports | None = Field(None, description="a list: allocate free loopback ports; a mapping: fixed, {pg: 5432}")
+    ready: Free | None = Field(None, description="the probe that must succeed before it counts as up, and `within`")
+    needs: list[Text] = Field(default=[], description="instances that must be ready before this one starts")
+    address: Text = Field("127.0.0.1", description="the address it listens on; one of its own is what partitions match")
+    user: Text | None = Field(None, description="the user (name or number) it runs as")
+    files: list[Text] = Field(default=[], description="files copied into its own directory, ${dir}")
+    prepare: list[Annotated[list[Text], Field(min_length=1)]] = Field(
+        default=[], description="commands run once per stack start, before it starts"
+    )
+    count: int | None = Field(None, ge=1, description="make n-1 to n-COUNT of it; ${i} is the number")
+
+
+class LinkDoc(Doc):
+    source: Text = Field(alias="from", description="the instance that connects; `clients` for the load itself")
+    to: Text = Field(
+        description='INSTANCE:PORT that it connects to, as in "db-eu:pg"; an external instance has no port'
+    )
+    listen: Listen | None = Field(
+        None, description="host:port where the fault proxy listens for it; absent: a free loopback port"
+    )
+    http: bool = Field(False, description="the link carries HTTP")
+
+
+class ProbeDoc(Doc):
+    """What is common to probes of every kind; the other keys are the kind's."""
+
+    every: Span = Field(1_000_000_000, description="from the start of one sample to the next")
+    timeout: Span = Field(1_000_000_000, description="a sample that takes longer has failed")
+
+
+class ReadyDoc(Doc):
+    within: Span = Field(30_000_000_000, description="how long it may take from its start")
+    every: Span = Field(100_000_000, description="from the start of one try to the next")
+    timeout: Span = Field(1_000_000_000, description="a try that takes longer has failed")
+
+
+class SignalDoc(Doc):
+    log: Text | None = Field(None, description="the instance whose log is followed")
+    http: Text | None = Field(None, description="a URL that lists events")
+    match: Text | None = Field(
+        None, description="a regular expression for the lines that matter; its named groups are kept"
+    )
+    event: Name | None = Field(None, description="what such a line says happened")
+
+
+class SignalsDoc(Doc):
+    events: list[SignalDoc] = Field(default=[], description="authoritative events: a promotion, a change of route")
+    effects: list[SignalDoc] = Field(default=[], description="an independent record of what really ran")
+    alerts: Any = Field(None, description="not in this version")
+
+
+class ProxyDoc(Doc):
+    toxiproxy: Text = Field(description="URL of a running Toxiproxy server's API")
+
+
+Proxy = Annotated[
+    Annotated[Literal["embedded", "toxiproxy"], Tag("one")]
+    | Annotated[ProxyDoc, Tag("map")]
+    | Annotated[Literal["embedded", "toxiproxy"], Tag("list")],
+    Discriminator(by_shape),
+]
+
+
+class StackDoc(Doc):
+    """A stack document."""
+
+    version: Literal[1] = Field(description="the version of the document format")
+    kind: Literal["stack"] = Field(description="what this document is")
+    name: Name = Field(description="the stack's name")
+    extends: Text | None = Field(None, description="another stack document that this one is laid on")
+    profiles: dict[str, Free] | None = Field(None, description="changes by name, for --profile NAME")
+    environment: Name = Field("local", description="anything but local, test, staging needs --confirm-target NAME")
+    params: Free | None = Field(None, description="values for ${param:NAME}, which an experiment may override")
+    regions: dict[str, RegionDoc] = Field(default={}, description="the fault domains")
+    instances: dict[str, Free] = Field(description="the things that run")
+    links: dict[str, LinkDoc] = Field(default={}, description="network paths through the fault proxy")
+    drillable: list[Text] = Field(
+        default=[], description='what may be broken: "gateway-eu", "region:us-east", "link:*"'
+    )
+    roles: dict[str, Free] = Field(default={}, description="jobs that one instance holds at a time, and who is asked")
+    entry: Text | None = Field(None, description="the URL at which clients reach the stack")
+    fault_proxy: Proxy = Field("embedded", description="embedded, toxiproxy (a binary on PATH), or {toxiproxy: URL}")
+    probes: dict[str, Free] = Field(default={}, description="questions asked again and again during a run")
+    signals: SignalsDoc | None = Field(None, description="where the stack itself says what happened")
+
+
+# ---- experiment ------------------------------------------------------------------------------------------------------
+
+
+class StackRefDoc(Doc):
+    file: Text = Field(description="name or path of the stack document")
+    params: Free = Field(default={}, description="values for the stack's params")
+
+
+class StageDoc(Doc):
+    rate: Flow = Field(description="the rate at the end of the stage")
+    for_: Span = Field(alias="for", description="how long it takes to get there")
+
+
+class ArrivalDoc(Doc):
+    rate: Flow | None = Field(None, description="open loop: a constant rate")
+    stages: Annotated[list[StageDoc], Field(min_length=1)] | None = Field(
+        None, description="open loop: rates over time"
+    )
+    trace: Text | None = Field(None, description="open loop: a CSV file of seconds")
+    users: Annotated[int, Field(ge=1)] | None = Field(None, description="closed loop: so many users, one after another")
+    shape: Literal["even", "poisson", "gamma"] = Field("poisson", description="how arrivals scatter around the rate")
+
+
+class ProberDoc(Doc):
+    every: Span = Field(description="from one small op to the next, per region and group")
+    timeout: Span = Field(description="when it counts as bad")
+
+
+class LoadDoc(Doc):
+    profile: Text = Field(description="built-in (chat, http) or path.py:ClassName")
+    arrival: ArrivalDoc = Field(description="when ops are due")
+    timeout: Span = Field(description="the client's timeout")
+    prober: ProberDoc | None = Field(None, description="one small op beside the users, never in an SLI")
+    groups: dict[str, Share] = Field(default={}, description="shares of the users, measured apart; they sum to 100%")
+    with_: Free = Field(default={}, alias="with", description="options of the profile")
+    users: int = Field(1, ge=1, description="users from the start")
+    users_max: int | None = Field(None, ge=1, description="users at most; absent: computed from rate and timeout")
+    workers: int = Field(1, ge=1, le=64, description="worker processes")
+    warmup: Duration = Field(2_000_000_000, description="load before the steady state is judged")
+    deadline: Span | None = Field(None, description="how long one arrival may take; absent: 4 x timeout")
+    engine: Literal["asyncio"] = Field("asyncio", description="what offers the load")
+
+
+class SloDoc(Doc):
+    name: Name = Field(description="its name, as in budget.NAME")
+    target: Share = Field(description='the share that must be good, as in "99.9%"')
+    window: Span = Field(2_592_000_000_000_000, description="the window of its error budget")
+    under: Span | None = Field(None, description="makes it a latency SLO: good is faster than this")
+    on: dict[str, Text] = Field(default={}, description="the slice it is about, as in {f: turn}")
+    excludes: list[int] = Field(default=[], description="statuses that do not count against it, as in [429]")
+
+
+class TrafficDoc(Doc):
+    at_drill: Flow = Field(description="production traffic at the hour of the drill")
+    mean: Flow = Field(description="mean production traffic")
+    source: Text = Field("the experiment file", description="where these numbers come from")
+
+
+class SteadyStateDoc(Doc):
+    for_: Span = Field(5_000_000_000, alias="for", description="how long it must hold before anything is broken")
+    require: Annotated[list[Text], Field(min_length=1)] = Field(default=["good >= 99%"], description="what must hold")
+    after: bool = Field(True, description="judge it again afterwards, as objective steady_state.after")
+
+
+class BlastRadiusDoc(Doc):
+    regions: int = Field(1, ge=0, description="regions that may be touched, at most")
+    share: Share = Field(0.5, description="share of the drillable instances that may be touched, at most")
+
+
+class SelectorDoc(Doc):
+    region: Words | None = Field(None, description="every instance of a region")
+    service: Words | None = Field(None, description="every instance of a service")
+    instance: Words | None = Field(None, description="instances by name")
+    role: Words | None = Field(None, description="whoever holds a role when the fault is applied")
+    link: Words | None = Field(None, description="links by name")
+    pick: Pick = Field("all", description="all, a count, or a share such as 50%: drawn from the seed")
+    only: Literal["drillable"] | None = Field(None, description="leave out what is not drillable instead of refusing")
+
+
+class RepeatDoc(Doc):
+    every: Span = Field(description="from the start of one to the next")
+    times: int = Field(ge=1, le=10_000, description="how often in all")
+
+
+At = Annotated[str, Field(description='a moment after T0 such as "5s", or after another entry: "eu-down.start + 2s"')]
+Side = Annotated[
+    Annotated[SelectorDoc, Tag("map")] | Annotated[list[SelectorDoc], Tag("list")] | Annotated[SelectorDoc, Tag("one")],
+    Discriminator(by_shape),
+]
+
+
+class FaultDoc(Doc):
+    """The reserved keys of a fault on the timeline; the other keys are the fault kind's parameters."""
+
+    fault: Text = Field(description="what is broken: a fault kind")
+    id: Name | None = Field(None, description="its name in the timeline")
+    at: At = "0s"
+    jitter: Duration = Field(0, description="adds a uniform part of this, drawn from the seed")
+    for_: Span | None = Field(None, alias="for", description="when it is put back; absent: it stands until heal")
+    on: SelectorDoc | None = Field(None, description="what is broken")
+    between: Annotated[list[Side], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="the two sides of a partition, each a selector or a list of them"
+    )
+    repeat: RepeatDoc | None = Field(None, description="flapping: again and again")
+    ends: Literal["itself"] | None = Field(None, description="the fault's own end is part of the hypothesis")
+    expect: Literal["no-impact"] | None = Field(None, description="this fault must not be felt")
+
+
+class ActionDoc(Doc):
+    exec: Annotated[list[Text], Field(min_length=1)] = Field(description="the command")
+    cwd: Text | None = Field(None, description="where it runs; absent: the folder of this document")
+
+
+class StepDoc(Doc):
+    """A step of the scenario that is not a fault."""
+
+    do: ActionDoc = Field(description="what is done, as in {exec: [./ops/promote, us-east]}")
+    id: Name | None = Field(None, description="its name in the timeline")
+    at: At = "0s"
+    jitter: Duration = Field(0, description="adds a uniform part of this, drawn from the seed")
+    within: Span = Field(10_000_000_000, description="how long it may take to end with 0")
+    own: bool = Field(False, description="disruptions it causes are its own, not the fault's before it")
+
+
+class FinalDoc(Doc):
+    within: Span = Field(30_000_000_000, description="how long final reads are retried")
+    regions: list[Text] | None = Field(None, description="regions read; absent: all that have an entry")
+    evidence: list[Text] = Field(
+        default=[], description="regions read too; what only they hold is lost, and recoverable"
+    )
+
+
+class CheckDoc(Doc):
+    """What is common to checks of every kind; the other keys are the kind's."""
+
+    name: Name | None = Field(None, description="its name; absent: the kind's")
+    on: dict[Literal["f", "group", "region", "served_by"], Text] = Field(
+        default={}, description="the slice it is about"
+    )
+    within: Span | None = Field(None, description="the time it may take, where time matters")
+
+
+class RunsDoc(Doc):
+    times: int = Field(1, ge=1, le=10_000, description="how often the experiment runs")
+    require: Literal["all", "any"] = Field("all", description="how many of them must pass")
+
+
+StackRef = Annotated[
+    Annotated[Text, Tag("one")] | Annotated[StackRefDoc, Tag("map")] | Annotated[Text, Tag("list")],
+    Discriminator(by_shape),
+]
+
+
+class ExperimentDoc(Doc):
+    """An experiment document."""
+
+    version: Literal[1] = Field(description="the version of the document format")
+    kind: Literal["experiment"] = Field(description="what this document is")
+    name: Name = Field(description="the experiment's name")
+    title: Text = Field(description="what happens, in a few words")
+    hypothesis: Text = Field(description="what is expected to hold, in a sentence")
+    extends: Text | None = Field(None, description="another experiment document that this one is laid on")
+    profiles: dict[str, Free] | None = Field(None, description="changes by name, for --profile NAME")
+    owner: Text | None = Field(None, description="who answers for it")
+    tags: list[Text] = Field(default=[], description="words to select experiments by")
+    stack: StackRef = Field(description="the stack under drill: name, path, or {file: ..., params: {...}}")
+    seed: int = Field(1, ge=0, description="every random choice")
+    load: LoadDoc = Field(description="the synthetic load")
+    slo: list[SloDoc] = Field(default=[], description="service level objectives")
+    traffic: TrafficDoc | None = Field(None, description="production traffic, to project the budget's cost")
+    budget_left: dict[str, Share] = Field(default={}, description="how much of each SLO's budget is left")
+    steady_state: SteadyStateDoc = Field(SteadyStateDoc(), description="what calm looks like")
+    blast_radius: BlastRadiusDoc = Field(BlastRadiusDoc(), description="caps on what may be touched")
+    timeline: list[Any] = Field(default=[], description="faults and steps")
+    recovered_when: Text = Field(description='the rule of recovery, as in "good >= 99% for 3s"')
+    abort_when: list[Text] = Field(default=[], description="stop early and put everything back when one of these holds")
+    observe: Duration = Field(10_000_000_000, description="how long after the last timed revert standing faults stay")
+    settle: Duration = Field(60_000_000_000, description="how long the stack may take to settle after heal")
+    settled_when: list[Text] = Field(default=[], description="what must hold for 3 s for the stack to have settled")
+    final: FinalDoc = Field(FinalDoc(), description="the final reads")
+    objectives: list[Text] = Field(default=[], description='what must be met, as in "recovery_time <= 5s"')
+    checks: list[Any] = Field(default=[], description="data checks")
+    runs: RunsDoc = Field(RunsDoc(), description="how often it runs")
+    covers: list[Text] = Field(default=[], description="files whose change makes stored evidence stale")
