@@ -31,7 +31,10 @@ def judged(history, plan=None, checks=(), **inputs):
     return judge(history, plan, measure(history, plan), checks, Inputs(**inputs))
 
 
-def run(outages=(scene.outage(1),), plan=None, checks=(), ops=None, **changes):
+ONE_SECOND = (scene.outage(1),)
+
+
+def run(outages=ONE_SECOND, plan=None, checks=(), ops=None, **changes):
     ops = scene.ops_of(outages=outages) if ops is None else ops
     return judged(scene.history_of(ops, **changes), plan, checks)
 
@@ -159,7 +162,10 @@ def test_an_outage_before_the_fault_is_not_the_fault() -> None:
         (AbortEvent(at_ns=EFFECT, by="signal", reason="ctrl-c"), Verdict.ABORTED),
         (AbortEvent(at_ns=EFFECT, by="error", reason="bug"), Verdict.ERROR),
         (NoteEvent(at_ns=EFFECT, code="residue", text="left", level="dirty"), Verdict.DIRTY),
-        (FaultEvent(at_ns=REVERT + 5 * MS, id="eu-down", kind="kill", target="gw-eu", stage="unverified"), Verdict.DIRTY),
+        (
+            FaultEvent(at_ns=REVERT + 5 * MS, id="eu-down", kind="kill", target="gw-eu", stage="unverified"),
+            Verdict.DIRTY,
+        ),
         (NoteEvent(at_ns=EFFECT, code="refused", text="port in use", level="refused"), Verdict.REFUSED),
     ],
 )
@@ -174,7 +180,9 @@ def test_unresolved_faults_make_it_dirty() -> None:
 
 def test_checks_are_objectives_and_their_counts_are_measures() -> None:
     plan = scene.plan_of(checks=("durable",), limits=(scene.rule("durable.lost", "=", 0, "count"),))
-    bad = CheckResult(name="durable", kind="durable", verdict=CheckVerdict.INVALID, sentence="2 lost", counts={"lost": 2})
+    bad = CheckResult(
+        name="durable", kind="durable", verdict=CheckVerdict.INVALID, sentence="2 lost", counts={"lost": 2}
+    )
     result = run(plan=plan, checks=(bad,))
     assert matches_expectation(result, "FAIL:durable") and matches_expectation(result, "FAIL:durable.lost")
     assert run(plan=plan, checks=()).verdict is Verdict.INCONCLUSIVE

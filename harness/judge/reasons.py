@@ -36,9 +36,9 @@ def validity(case: Case, steady: tuple[Status, Status]) -> Validity:
     dropped_rows = int(np.count_nonzero(ops.is_("outcome", "dropped")))
     workers = report.workers if report else ()
     started, ended = sum(w.started_count for w in workers), sum(w.ended_count for w in workers)
-    sent = ops.ints("sent_ns")
-    own = ops.is_("phase", "load") & ~ops.flags("later") & (sent != MISSING)
-    late = np.maximum(0, (sent - ops.ints("intended_ns"))[own])
+    sent = graded.ops.ints("sent_ns")
+    own = ~graded.ops.flags("later") & (sent != MISSING)
+    late = np.maximum(0, (sent - graded.intended_ns)[own])
     gaps = [worker.gc_pause_max_ns for worker in workers if worker.gc_pause_max_ns is not None]
     delays = [worker.run_delay_ns for worker in workers if worker.run_delay_ns is not None]
     met = {Status.MET: True, Status.MISSED: False, Status.UNKNOWN: None}

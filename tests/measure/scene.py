@@ -41,7 +41,9 @@ DRAIN = T0 + 18 * S
 
 def rule(name: str, op: Operator, value: float, unit: Unit, **more) -> Predicate:
     text = f"{name} {op} {value}"
-    return Predicate(measure=MeasureRef(name=name, where=more.pop("where", {})), op=op, value=value, unit=unit, text=text, **more)
+    return Predicate(
+        measure=MeasureRef(name=name, where=more.pop("where", {})), op=op, value=value, unit=unit, text=text, **more
+    )
 
 
 def plan_of(**changes) -> Plan:
@@ -106,7 +108,13 @@ def fault_events(effect: int = EFFECT, revert: int = REVERT, name: str = "eu-dow
 def events_of(ops: list[Op], faults: list[Event] | None = None, **changes) -> tuple[Event, ...]:
     """Every event of a complete run, in time order."""
     phases = {"plan": 0, "start": 0, "warmup": S, "steady": 2 * S, "inject": T0, "observe": REVERT + 3 * MS}
-    phases |= {"heal": REVERT + 4 * S, "settle": REVERT + 4 * S, "drain": DRAIN, "final": DRAIN + S, "seal": DRAIN + 3 * S}
+    phases |= {
+        "heal": REVERT + 4 * S,
+        "settle": REVERT + 4 * S,
+        "drain": DRAIN,
+        "final": DRAIN + S,
+        "seal": DRAIN + 3 * S,
+    }
     sent = [op for op in ops if op.outcome != "dropped"]
     worker = WorkerReport(
         worker=0,
@@ -121,9 +129,18 @@ def events_of(ops: list[Op], faults: list[Event] | None = None, **changes) -> tu
         cpu_ratio=0.1,
         gc_pause_max_ns=0,
     )
-    report = LoadReport(engine="asyncio", profile="p", model=changes.pop("model", "set"), closed_loop=False, workers=(worker,))
+    report = LoadReport(
+        engine="asyncio", profile="p", model=changes.pop("model", "set"), closed_loop=False, workers=(worker,)
+    )
     run = RunEvent(
-        at_ns=0, run_id="r", name="kill", wall_utc="2026-01-01T00:00:00Z", origin_ns=0, seed=7, plan_hash="h", version="0"
+        at_ns=0,
+        run_id="r",
+        name="kill",
+        wall_utc="2026-01-01T00:00:00Z",
+        origin_ns=0,
+        seed=7,
+        plan_hash="h",
+        version="0",
     )
     load: Event = LoadEvent(at_ns=DRAIN + 2 * S, report=asdict(report))
     rest: list[Event] = [PhaseEvent(at_ns=at, phase=name) for name, at in phases.items()]  # type: ignore[arg-type]
