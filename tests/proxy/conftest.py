@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
+from urllib.parse import quote
 
 import pytest
 
