@@ -26,6 +26,7 @@ class RunDir:
     @classmethod
     def create(cls, reports: Path, name: str, started: datetime) -> RunDir:
         """A new, empty run directory `<UTC>-<name>-<id>` under `reports`. Raises StoreError when it cannot be made."""
+        reports = reports.absolute()  # other processes, with folders of their own, are told these paths
         stamp = started.strftime("%Y%m%dT%H%M%SZ")
         try:
             reports.mkdir(parents=True, exist_ok=True)
