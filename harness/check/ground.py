@@ -160,10 +160,9 @@ class Ground:
             chosen[index.latest_finals(region)] = True
             missed = int(np.count_nonzero(self.acked & (index.homes(chosen) < 0)))
             if missed:
-                of = self.nouns(missed)
-                why.append(
-                    f"{missed:,} acknowledged {of} were not looked for{'' if region is None else f' in {region}'}"
-                )
+                was = "was" if missed == 1 else "were"
+                where = "" if region is None else f" in {region}"
+                why.append(f"{missed:,} acknowledged {self.nouns(missed)} {was} not looked for{where}")
         sessions = {index.names[code] for code in np.unique(self.entries.session[self.acked]).tolist() if code >= 0}
         silent = [place for place in self.context.unread if self._matters(place, sessions)]
         if silent and not why:
@@ -182,7 +181,7 @@ class Ground:
         if self.index.nameless_acked:
             why.append(f"{counted(self.index.nameless_acked, 'acknowledged write')} carried no value of its own")
         if rivals:
-            why.append(f"{counted(rivals, 'value')} were written by more than one operation")
+            why.append(f"{counted(rivals, 'value was', 'values were')} written by more than one operation")
         return why
 
     # ---- how much there was

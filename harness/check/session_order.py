@@ -72,7 +72,8 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
         first_of
     )
     if forks:
-        parts.append(f"{counted(len(forks), 'read')} that do not fit the others" + _holes(forks))
+        misfit = counted(len(forks), "read that does", "reads that do")
+        parts.append(f"{misfit} not fit the others{_holes(forks)}")
     return ground.rule(
         Ruling(
             broken=f"{' and '.join(parts)}, among {acked:,} acknowledged in {counted(volume['sessions'], 'session')}"
