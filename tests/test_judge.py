@@ -53,6 +53,7 @@ def test_a_healthy_run_passes_with_the_truth_inside_its_interval() -> None:
     assert result.sentence.endswith(" s (limit 5 s), and nothing was lost.")
     assert result.faults[0].exposure.met and result.measures.loss.lost == 0
     assert result.measures.recovery_return.state == "none"
+    assert (result.safety.journaled, result.safety.reverted, result.safety.verified) == (1, 1, 1)
     assert [o.status for o in result.objectives] == [Status.MET] * 3
 
 

@@ -5,9 +5,10 @@ Nothing is PASS by default: a gap in the record, in the load or in the witness i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from harness.history.events import AbortEvent, NoteEvent, of_type
 from harness.history.history import History
 from harness.judge.objectives import after_span, objectives, status_of, steady_status
 from harness.judge.observe import Case
@@ -21,15 +22,18 @@ from harness.model.plan import Plan
 from harness.model.result import CheckResult, Exposure, FaultResult, Measures, Result, RunFacts, Safety
 from harness.model.verdict import EXIT_CODES, CheckVerdict, Verdict, worst
 
-__all__ = ["Inputs", "judge", "matches_expectation", "run_facts", "status_of"]
+__all__ = ["Inputs", "judge", "matches_expectation", "run_facts", "safety_of", "status_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a verdict also rests on, from outside the history: which run it was (None: as its events say), and the undo journal."""
+    """What a verdict also rests on, from outside the history: which run it was and what the undo journal says.
+
+    None: as the run's own events say.
+    """
 
     run: RunFacts | None = None
-    safety: Safety = field(default_factory=Safety)
+    safety: Safety | None = None
 
 
 def judge(
@@ -43,7 +47,7 @@ def judge(
     judged = objectives(case, untrusted(case, known))
     faults = tuple(_exposed(case, fault) for fault in fault_results(history, plan))
     steps = step_results(history, plan)
-    why = reasons(case, judged, (faults, steps), known, given.safety)
+    why = reasons(case, judged, (faults, steps), known, given.safety or Safety())
     verdict = worst(reason.verdict for reason in why) if why else Verdict.PASS
     return Result(
         run=given.run or run_facts(history, plan),
@@ -60,7 +64,7 @@ def judge(
         marks=marks(history.events),
         series=series(history, plan),
         validity=known,
-        safety=given.safety,
+        safety=given.safety or safety_of(history, faults),
         findings=findings(case, judged, why, known),
         not_shown=not_shown(case),
         t0_ns=t0_ns(history),
@@ -76,6 +80,21 @@ def _exposed(case: Case, fault: FaultResult) -> FaultResult:
         if felt:
             found = Exposure(good=None, needed=found.needed, met=True, how="by its effect: it disrupted the load")
     return fault.model_copy(update={"exposure": found})
+
+
+def safety_of(history: History, faults: tuple[FaultResult, ...]) -> Safety:
+    """What the run's events prove about putting things back: faults applied, reverted, verified, and what was left."""
+    applied = [fault for fault in faults if fault.effect is not None]
+    dirty = [note for note in of_type(history.events, NoteEvent) if note.level == "dirty"]
+    return Safety(
+        journaled=len(applied),
+        reverted=sum(fault.reverted for fault in applied),
+        verified=sum(fault.verified for fault in applied),
+        unresolved=tuple(fault.id for fault in applied if not fault.verified),
+        residue=tuple(note.text for note in dirty if note.code == "residue"),
+        commands=tuple(str(line) for note in dirty for line in note.data.get("commands", ())),
+        reaper="acted" if any(isinstance(e, AbortEvent) and e.by == "reaper" for e in history.events) else "not needed",
+    )
 
 
 def run_facts(history: History, plan: Plan) -> RunFacts:
