@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check fast bench sample clean
+.PHONY: demo test check sample clean
 
 demo: $(STAMP)
 	$(BIN)/blackstart demo
@@ -17,9 +17,6 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not slow and not live and not browser"
-
-bench: $(STAMP)
-	$(BIN)/python -m tests.bench
 
 sample: $(STAMP)
 	$(BIN)/python -m tests.sample
