@@ -291,7 +291,9 @@ def recovery_section(result: Result, scene: Scene) -> Section:
     parts = stretches(result)
     text = parts_words(result)
     if text:
-        words = Words(name="waterfall", title="Recovery, part by part", finding=f"Recovery is {text}.")
+        words = Words(
+            name="waterfall", title="Recovery, part by part", finding=f"Until service was proven back: {text}."
+        )
         picture = _picture(lambda w, v: waterfall(parts, w, v), words)
         if picture is not None:
             blocks.append(

@@ -12,7 +12,7 @@ from harness.model.verdict import Verdict
 from harness.report.extras import ComparableRun
 from harness.report.frame import Frame, Variant, Words
 from harness.report.numbers import at_text, like_text, point_ns, point_text
-from harness.report.scene import Scene, fault_end_ns, first_effect_ns
+from harness.report.scene import Scene, fault_end_ns, first_effect_ns, proven_ns
 from harness.report.svg import Box, document, fmt, line, path, rect, text, text_width
 from harness.units import format_duration
 
@@ -138,7 +138,7 @@ def stretches(result: Result) -> tuple[Stretch, ...]:
     recovery, instants = result.measures.recovery, result.measures.instants
     if recovery.interval is None or recovery.state not in ("recovered", "censored"):
         return ()
-    end_ns = point_ns(recovery.interval)
+    end_ns = proven_ns(recovery.interval)
     first = first_effect_ns(result)
     # Instants count from the first fault, recovery from the first that hurt.
     shift = 0 if first is None or recovery.effect is None else first - recovery.effect.lo_ns
@@ -183,7 +183,7 @@ def waterfall(parts: Sequence[Stretch], words: Words, variant: Variant) -> Marku
     foot = 6 + len(parts) * 26.0
     body.append(line((label, foot), (label + room, foot), "rule"))
     body.append(text((label, foot + 15), "effect"))
-    body.append(text((label + room, foot + 15), f"{at_text(total)}", anchor="end"))
+    body.append(text((label + room, foot + 15), f"{at_text(total)}, proven back", anchor="end"))
     return document(f"{words.name}-{variant.name}", (variant.width, foot + 20), words.title, words.finding, body)
 
 

@@ -97,7 +97,7 @@ def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
             anchor=f"finding-F{place}",
             number=f"F{place}",
             badge=words.SEVERITY_BADGES[finding.severity],
-            text=finding.text,
+            text=finding.text[:1].upper() + finding.text[1:],
         )
         for place, finding in enumerate(ranked, 1)
     )
@@ -225,12 +225,12 @@ def _trend(result: Result, extras: ReportExtras) -> tuple[Figure | None, str]:
 
 def _footer(result: Result, extras: ReportExtras) -> tuple[str, ...]:
     run, safety = result.run, result.safety
-    proof = (
-        f"{safety.verified} of {safety.journaled} faults proven reverted"
-        if safety.journaled
-        else "no fault was applied, nothing to revert"
-    )
-    clean = not (safety.unresolved or safety.residue) and safety.verified >= safety.journaled
+    applied = [fault for fault in result.faults if fault.effect is not None]
+    verified, every = sum(fault.verified for fault in applied), len(applied)
+    if safety.journaled:
+        verified, every = safety.verified, safety.journaled
+    proof = f"{verified} of {every} faults proven reverted" if every else "no fault was applied, nothing to revert"
+    clean = not (safety.unresolved or safety.residue) and verified >= every
     left = "nothing left behind" if clean and result.verdict is not Verdict.ERROR else "not proven that nothing is left"
     parts = [
         f"run {run.run_id}",

@@ -133,7 +133,7 @@ def budget_section(result: Result) -> Section:
             f"{format_ratio(cost.target_ratio)} over {format_duration(cost.window_ns)}",
             f"{cost.bad:,} of {cost.valid:,}",
             f"{number(round(cost.outage_s, 2))} s",
-            percent(cost.cost_share_ratio),
+            format_ratio(cost.cost_share_ratio),
             number(None if cost.burn_rate is None else round(cost.burn_rate, 1)),
             "–" if cost.affordable is None else number(round(cost.affordable, 1 if cost.affordable < 10 else None)),
             "–"
@@ -304,7 +304,9 @@ def validity_section(result: Result) -> Section:
         rows.append(cells("Generator's own delays", text, "–"))
     blocks: list[Block] = [table("Validity", ("Question", "What was seen", "Holds"), rows)]
     if v.notes:
-        blocks.append(Note(lines=v.notes[:20]))
+        blocks.append(Note(lines=("Notes on the instrument:", *v.notes[:20])))
+    if result.not_shown:
+        blocks.append(Note(lines=("What this run does not show:", *result.not_shown[:20])))
     return Section(anchor="validity", title="Can this be trusted?", lead="", blocks=tuple(blocks))
 
 
@@ -328,14 +330,14 @@ def safety_section(result: Result) -> Section:
         blocks.append(Note(lines=("found afterwards, not there before:", *s.residue[:20]), badge=words.RESIDUE))
     if s.commands:
         blocks.append(Pre(title="Commands that undo it by hand", text="\n".join(s.commands[:40]), open_=True))
-    clean = not (s.unresolved or s.residue) and s.verified >= s.journaled
-    lead = (
-        "Everything that was broken was put back, and that was checked."
-        if clean
-        else "Not everything is proven to be put back."
-    )
-    if not s.journaled and clean:
+    applied = [fault for fault in result.faults if fault.effect is not None]
+    clean = not (s.unresolved or s.residue) and s.verified >= s.journaled and all(fault.verified for fault in applied)
+    if clean and not (s.journaled or applied):
         lead = "Nothing was broken, so there was nothing to put back."
+    elif clean:
+        lead = "Everything that was broken was put back, and that was checked."
+    else:
+        lead = "Not everything is proven to be put back."
     return Section(anchor="safety", title="Safety", lead=lead, blocks=tuple(blocks))
 
 

