@@ -53,6 +53,7 @@ class Region:
     heard_ns: int
     journal: JournalView | None = None
     status: Wire | None = None  # the journal's last status, as told
+    gateway: str | None = None  # its name, as it gave it
     mutants: tuple[str, ...] = ()
     calls: set[asyncio.Timeout] = field(default_factory=set)  # live attempts: ended when the region loses its role
 
@@ -151,6 +152,7 @@ class Arbiter:
         try:
             async with self._session.get(f"{region.url}/readyz", headers=headers, timeout=timeout) as reply:
                 body = await reply.json()
+                region.gateway = reply.headers.get("x-served-by") or region.gateway
             self._hear(region, body)
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
             return False
@@ -211,7 +213,10 @@ class Arbiter:
         before = self.route
         self._store(step.route)
         self.route = step.route
-        self.note(step.event, step.route.config.primary, reason=step.reason, sync=list(step.route.config.sync))
+        primary = step.route.config.primary
+        other = next(name for name in self.regions if name != primary)
+        about = other if step.event.startswith("standby-") else primary
+        self.note(step.event, about, reason=step.reason, sync=list(step.route.config.sync))
         if before is not None and before.config == step.route.config:
             return
         self.delivered = False
@@ -275,6 +280,7 @@ class Arbiter:
         return {
             "epoch": self.epoch,
             "primary": self.route.config.primary if self.route else None,
+            "primary_gateway": self.primary.gateway if self.primary else None,
             "sync": list(self.route.config.sync) if self.route else [],
             "promotable": list(self.route.promotable) if self.route else [],
             "regions": {name: region.health.state for name, region in self.regions.items()},

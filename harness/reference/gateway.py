@@ -114,7 +114,7 @@ class _Gateway:
     def _serving(self, turn: Running) -> dict[str, Any]:
         return {
             "region": self.region, "served_by": self.name, "epoch": turn.epoch, "seq": turn.seq,
-            "answer_sha": turn.answer_sha, "degraded": turn.degraded, "replayed": turn.replayed,
+            "answer_sha": turn.answer_sha, "degraded": "unreplicated" if turn.degraded else None, "replayed": turn.replayed,
         }  # fmt: skip
 
     async def _whole(self, turn: Running) -> web.Response:
@@ -186,7 +186,8 @@ class _Gateway:
             self.up.journal.hang_up()
             return failure(503, "no_progress", repr(exc), self._headers())
         body = {"engine": token, "journal": status, "running": len(self.running), "mutants": sorted(self.mutants)}
-        return web.json_response(body, status=200 if token and status["confirmed"] else 503)
+        ready = token and status["confirmed"]
+        return web.json_response(body, status=200 if ready else 503, headers=self._headers())
 
     async def _one_token(self) -> bool:
         body = {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": 1}

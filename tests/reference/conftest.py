@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import hashlib
 import json
-import os
 import signal
 import socket
 import subprocess
