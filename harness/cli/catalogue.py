@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command(epilog="Examples: blackstart faults; blackstart faults partition; blackstart faults --json")(faults)
     app.command(epilog="Examples: blackstart checks; blackstart checks durable")(checks)
-    app.command(epilog="Example: blackstart schema result > result.schema.json")(schema)
+    app.command(epilog="Examples: blackstart schema experiment; blackstart schema result > result.schema.json")(schema)
 
 
 def faults(
@@ -74,10 +74,14 @@ def _facts(kind: Any) -> dict[str, Any]:
     return facts
 
 
-def schema(kind: Annotated[str, typer.Argument(help="result")]) -> None:
+def schema(kind: Annotated[str, typer.Argument(help="stack, experiment or result")]) -> None:
     """Print the JSON Schema of a document or of result.json."""
-    from harness.model.result import Result
+    if kind == "result":
+        from harness.model.result import Result
 
-    if kind != "result":
-        raise SpecError(f"no schema for {kind!r}; there is: result")
-    show_json(Result.model_json_schema(by_alias=True))
+        show_json(Result.model_json_schema(by_alias=True))
+        return
+    from harness.registry import catalog
+    from harness.spec.schema import schema_of
+
+    show_json(schema_of(kind, catalog()))
