@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
-from urllib.parse import quote
 
 import pytest
 
