@@ -130,7 +130,7 @@ def _expect_class(at: At, path: Path, name: str, report: Report) -> None:
     ]
     if name not in (*names, *imported, *assigned) and "*" not in imported:
         message = f"no class {name!r} in {path.name}{did_you_mean(name, names)}"
-        report.error(at, message, remedy=known_names("classes there", names))
+        report.error(at, message, remedy=known_names("class", names))
 
 
 def slo_names(root: At) -> tuple[str, ...]:
@@ -190,17 +190,20 @@ def _check_slice(at: At | None, root: At, facts: Facts | None, report: Report) -
             report.unknown(child, "region", facts.regions)
 
 
-def check_names(root: At, catalog: Catalog) -> Mapping[str, tuple[str, ...]]:
-    """Each check of the document and the counts of its kind, read before the checks themselves are judged."""
+def check_names(root: At, catalog: Catalog) -> Mapping[str, tuple[str, ...]] | None:
+    """Each check of the document and the counts of its kind; None when some check cannot be told."""
     known = catalog.names("check")
     counts: dict[str, tuple[str, ...]] = {}
     at = root.child("checks")
+    if at is not None and not isinstance(at.node, ListNode):
+        return None
     for child in at.children() if at is not None else ():
         kind = child.text if child.text is not None else next((key for key in child.keys if key in known), None)
         named = child.child("name") or (child.walk(kind, "name") if kind is not None else None)
-        if kind in known and kind is not None:
-            name = named.text if named is not None and named.text is not None else kind
-            counts[name] = catalog.check(kind).counts
+        if kind is None or kind not in known:
+            return None
+        name = named.text if named is not None and named.text is not None else kind
+        counts[name] = catalog.check(kind).counts
     return counts
 
 
@@ -233,7 +236,7 @@ def _check(at: At, catalog: Catalog, report: Report) -> CheckSpec | None:
     beside, named = split(at, fields_of(CheckDoc))
     if not isinstance(at.node, MapNode) or len(named.keys) != 1:
         message = f"expected a check's name or {{NAME: {{...}}}}, got {short(at.value)}"
-        report.error(at, message, remedy=known_names("checks", known))
+        report.error(at, message, remedy=known_names("check", known))
         return None
     kind, value = named.keys[0], named.child(named.keys[0])
     assert value is not None

@@ -92,7 +92,7 @@ class _Reader:
         self.report.error(
             at,
             "expected `fault:` or `do:`" + ("" if near is None else f", got {near!r}"),
-            remedy=known_names("faults", self.catalog.names("fault")),
+            remedy=known_names("fault", self.catalog.names("fault")),
             place=None if place is None else place.key,
         )
         return None
@@ -209,7 +209,7 @@ class _Reader:
         for name, host in self._instances(on):
             if host is not None and host not in kind.hosts:
                 remedy = f"{kind.name} works on: {', '.join(sorted(kind.hosts)) or 'links only'}"
-                self.report.error(at, f"{kind.name} does not work on {name}, a {host} host", remedy=remedy)
+                self.report.error(at, f"{kind.name} does not work on {name}, whose host is {host}", remedy=remedy)
 
     def _instances(self, on: Selector) -> Iterator[tuple[str, str | None]]:
         """The instances that a selector means, with their host kinds; none for roles, whose holder is asked later."""

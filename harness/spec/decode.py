@@ -6,19 +6,21 @@ import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.spec.nodes import Plain, ScalarNode, join
+from harness.spec.nodes import Entry, MapNode, Plain, ScalarNode, join
 from harness.spec.report import At, Report, did_you_mean
 
-__all__ = ["decode", "fields_of", "short"]
+__all__ = ["decode", "fields_of", "short", "with_slips_mended"]
 
 M = TypeVar("M", bound=BaseModel)
 _SHORT = 60
 _ROUNDS = 4
+_LIKELY_MS = 100
 _HELP = (
     ("a duration", "durations are a number and ns, us, ms, s, m, h or d"),
     ("a rate", 'rates are a number per s, m or h, as in "60/s"'),
@@ -70,7 +72,7 @@ class _Fault:
 
 def short(value: object) -> str:
     """The value as a message shows it: repr, cut to a readable length."""
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
 
 
@@ -101,11 +103,18 @@ def decode(
             faults = _united([_fault(at, error, model, tuple(offered)) for error in exc.errors(include_url=False)])
             if round_ == 0:
                 for fault in faults:
-                    _tell(at, fault, report)
+                    if not _mistyped(fault, faults):
+                        _tell(at, fault, report)
             mended = [_mend(data, fault, fallback or {}) for fault in faults]
             if not all(mended):
                 return None
     return None
+
+
+def _mistyped(fault: _Fault, faults: Sequence[_Fault]) -> bool:
+    """Whether a missing key stands there with a slip in it, which is told already."""
+    slips = [str(other.steps[-1]) for other in faults if other.extra and other.steps[:-1] == fault.steps]
+    return fault.missing is not None and any(did_you_mean(slip, [fault.missing]) for slip in slips)
 
 
 def _tell(at: At, fault: _Fault, report: Report) -> None:
@@ -189,28 +198,29 @@ def _fault(at: At, error: ErrorDetails, model: type[BaseModel], offered: tuple[s
             expected=expected,
         )
     if kind in ("literal_error", "enum"):
-        choices = re.findall(r"'([^']*)'|(\d+)", str(context.get("expected", "")))
-        names = [one or other for one, other in choices]
-        expected = _either(names)
+        choices = re.findall(r"'[^']*'|\d+", str(context.get("expected", "")))
+        names = [choice.strip("'") for choice in choices]
+        expected = choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
         hint = did_you_mean(given, names) if isinstance(given, str) else ""
         return _Fault(steps=steps, message=f"expected {expected}, got {short(given)}{hint}", expected=expected)
     if kind in _LIMITS:
         word, key = _LIMITS[kind]
         return _Fault(steps=steps, message=f"expected {word} {context.get(key)}, got {short(given)}")
     if kind in ("too_short", "too_long", "string_too_short"):
-        return _length(steps, kind, given)
+        return _length(steps, kind, given, context)
     text = error["msg"][:1].lower() + error["msg"][1:]
     return _Fault(steps=steps, message=f"{text.rstrip('.')}, got {short(given)}")
 
 
-def _length(steps: tuple[str | int, ...], kind: str, given: object) -> _Fault:
+def _length(steps: tuple[str | int, ...], kind: str, given: object, context: Mapping[str, Any]) -> _Fault:
+    least, most, actual = (context.get(key) for key in ("min_length", "max_length", "actual_length"))
     match kind:
         case "string_too_short":
             message = f"expected text, got {short(given)}"
         case "too_short":
-            message = f"expected more entries, got {short(given)}"
+            message = f"expected at least {least} {'entry' if least == 1 else 'entries'}, got {actual}"
         case _:
-            message = f"expected fewer entries, got {short(given)}"
+            message = f"expected at most {most} {'entry' if most == 1 else 'entries'}, got {actual}"
     return _Fault(steps=steps, message=message)
 
 
@@ -222,7 +232,7 @@ def _said(steps: tuple[str | int, ...], text: str, given: object) -> _Fault:
     text = re.sub(r"such as '([^']*)'", r'such as "\1"', text)
     remedy = next((sentence for word, sentence in _HELP if f"expected {word}" in text), None)
     if remedy is not None and isinstance(given, int | float) and not isinstance(given, bool):
-        unit = {"a duration": "s", "a rate": "/s", "a percentage": "%", "a size": "KB"}
+        unit = {"a duration": "s" if given < _LIKELY_MS else "ms", "a rate": "/s", "a percentage": "%", "a size": "KB"}
         word = next(word for word, _ in _HELP if f"expected {word}" in text)
         remedy = f'{remedy}; did you mean "{given}{unit[word]}"?'
     return _Fault(steps=steps, message=text.rstrip("."), remedy=remedy)
@@ -235,11 +245,6 @@ def _quote_it(expected: str, given: object) -> str | None:
     if expected == "a mapping":
         return "a mapping is written {key: value}, or one key to a line"
     return None
-
-
-def _either(names: Sequence[str]) -> str:
-    quoted = [repr(name) for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
 def _steps(at: At, loc: Sequence[str | int]) -> tuple[str | int, ...]:
@@ -280,3 +285,20 @@ def _model_in(annotation: Any) -> Any:
         if found is not None:
             return found
     return None
+
+
+def with_slips_mended(root: MapNode, model: type[BaseModel], report: Report) -> MapNode:
+    """The document with mistyped top keys reported, and then read as the keys they were surely meant to be.
+
+    The document stays refused: this only spares its author an error for every name that the lost section declares.
+    """
+    known = fields_of(model)
+    entries: dict[str, Entry] = {}
+    for key, entry in root.entries.items():
+        missing = [name for name in known if name not in root.entries and name not in entries]
+        close = get_close_matches(key, missing, n=1, cutoff=0.6) if key not in known else []
+        if close:
+            message = f"unknown key {key!r}; did you mean {close[0]!r}?"
+            report.add(entry.key, message, where=key, remedy=f"known keys: {', '.join(known)}")
+        entries[close[0] if close else key] = entry
+    return MapNode(entries=entries, place=root.place)

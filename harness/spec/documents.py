@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -82,6 +82,15 @@ def _matching(pattern: str, what: str) -> Callable[[str], str]:
     return check
 
 
+def _never(expected: str, tag: str) -> Any:
+    """The branch of a union for what has the wrong form: it says what was expected, and editors see that nothing fits."""
+
+    def check(value: object) -> object:
+        raise ValueError(f"expected {expected}, got {value!r}")
+
+    return Annotated[Any, BeforeValidator(check), WithJsonSchema({"not": {}}), Tag(tag)]
+
+
 def _above_zero(value: float) -> float:
     if value <= 0:
         raise ValueError("expected more than 0")
@@ -125,15 +134,20 @@ Pick = Annotated[
     BeforeValidator(_pick),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^({_PICK})$"}]}),
 ]
-Words = Annotated[
-    Annotated[list[Text], Tag("list")] | Annotated[Text, Tag("one")] | Annotated[Text, Tag("map")],
-    Discriminator(by_shape),
-]
-"""One text, or a list of them."""
-Ports = Annotated[
-    Annotated[list[Name], Tag("list")] | Annotated[dict[str, Port], Tag("map")] | Annotated[list[Name], Tag("one")],
-    Discriminator(by_shape),
-]
+if TYPE_CHECKING:
+    Words = str | list[str]
+    Ports = list[str] | dict[str, int]
+else:
+    Words = Annotated[
+        Annotated[list[Text], Tag("list")] | Annotated[Text, Tag("one")] | _never("text or a list of texts", "map"),
+        Discriminator(by_shape),
+    ]
+    Ports = Annotated[
+        Annotated[list[Name], Tag("list")]
+        | Annotated[dict[str, Port], Tag("map")]
+        | _never("a list of names or a mapping such as {http: 8080}", "one"),
+        Discriminator(by_shape),
+    ]
 
 
 # ---- stack -----------------------------------------------------------------------------------------------------------
@@ -205,12 +219,15 @@ class ProxyDoc(Doc):
     toxiproxy: Text = Field(description="URL of a running Toxiproxy server's API")
 
 
-Proxy = Annotated[
-    Annotated[Literal["embedded", "toxiproxy"], Tag("one")]
-    | Annotated[ProxyDoc, Tag("map")]
-    | Annotated[Literal["embedded", "toxiproxy"], Tag("list")],
-    Discriminator(by_shape),
-]
+if TYPE_CHECKING:
+    Proxy = Literal["embedded", "toxiproxy"] | ProxyDoc
+else:
+    Proxy = Annotated[
+        Annotated[Literal["embedded", "toxiproxy"], Tag("one")]
+        | Annotated[ProxyDoc, Tag("map")]
+        | _never("embedded, toxiproxy or {toxiproxy: URL}", "list"),
+        Discriminator(by_shape),
+    ]
 
 
 class StackDoc(Doc):
@@ -321,10 +338,15 @@ class RepeatDoc(Doc):
 
 
 At = Annotated[str, Field(description='a moment after T0 such as "5s", or after another entry: "eu-down.start + 2s"')]
-Side = Annotated[
-    Annotated[SelectorDoc, Tag("map")] | Annotated[list[SelectorDoc], Tag("list")] | Annotated[SelectorDoc, Tag("one")],
-    Discriminator(by_shape),
-]
+if TYPE_CHECKING:
+    Side = SelectorDoc | list[SelectorDoc]
+else:
+    Side = Annotated[
+        Annotated[SelectorDoc, Tag("map")]
+        | Annotated[list[SelectorDoc], Tag("list")]
+        | _never("a selector such as {region: eu}, or a list of them", "one"),
+        Discriminator(by_shape),
+    ]
 
 
 class FaultDoc(Doc):
@@ -383,10 +405,15 @@ class RunsDoc(Doc):
     require: Literal["all", "any"] = Field("all", description="how many of them must pass")
 
 
-StackRef = Annotated[
-    Annotated[Text, Tag("one")] | Annotated[StackRefDoc, Tag("map")] | Annotated[Text, Tag("list")],
-    Discriminator(by_shape),
-]
+if TYPE_CHECKING:
+    StackRef = str | StackRefDoc
+else:
+    StackRef = Annotated[
+        Annotated[Text, Tag("one")]
+        | Annotated[StackRefDoc, Tag("map")]
+        | _never("a name, a path, or {file: ..., params: {...}}", "list"),
+        Discriminator(by_shape),
+    ]
 
 
 class ExperimentDoc(Doc):

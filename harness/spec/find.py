@@ -52,7 +52,7 @@ def find_document(name_or_path: str | Path, kind: str, search: Sequence[Path]) -
         hint = did_you_mean(path.stem, near)
         what = "is a folder, not a document" if path.is_dir() else "no such file"
         raise SpecError(
-            Problem(file=text, message=f"{what}{hint}", help=known_names("documents there", near) if near else None)
+            Problem(file=text, message=f"{what}{hint}", help=known_names("document", near) if near else None)
         )
     folders = [root / folder for root in search for folder in FOLDERS.get(kind, (".",))]
     found = named(text, folders)
@@ -63,7 +63,7 @@ def find_document(name_or_path: str | Path, kind: str, search: Sequence[Path]) -
         Problem(
             file=text,
             message=f"no {kind} of that name{did_you_mean(text, known)}",
-            help=f"{known_names(f'{kind}s', known)}; a path has a slash or ends in .yaml",
+            help=f"{known_names(kind, known)}; a path has a slash or ends in .yaml",
         )
     )
 

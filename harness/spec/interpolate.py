@@ -27,9 +27,9 @@ _COUNT_MAX = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What runtime interpolations may name: each instance's ports, and the links."""
+    """What runtime interpolations may name: each instance's ports (None: they cannot be told), and the links."""
 
-    ports: Mapping[str, tuple[str, ...]]
+    ports: Mapping[str, tuple[str, ...] | None]
     links: tuple[str, ...]
 
 
@@ -142,9 +142,7 @@ class _Text:
             return token
         if argument not in params:
             message = f"unknown param {argument!r}{did_you_mean(argument, params)}"
-            self._error(
-                token, message, f"{known_names('params', params)}; declare it in the stack file under `params:`"
-            )
+            self._error(token, message, f"{known_names('param', params)}; declare it in the stack file under `params:`")
             return token
         if params[argument] in self.report.secrets:
             self.secret = True
@@ -172,7 +170,7 @@ class _Text:
                     self._error(token, f"unknown interpolation {token!r}; did you mean '${{run:dir}}'?")
 
     def _unknown(self, token: str, what: str, name: str, known: tuple[str, ...]) -> None:
-        self._error(token, f"unknown {what} {name!r}{did_you_mean(name, known)}", known_names(f"{what}s", known))
+        self._error(token, f"unknown {what} {name!r}{did_you_mean(name, known)}", known_names(what, known))
 
     def _own(self) -> str | None:
         return str(self.steps[1]) if len(self.steps) > 1 and self.steps[0] == "instances" else None
@@ -182,15 +180,20 @@ class _Text:
         if own is None:
             example = next((f"{name}.{ports[0]}" for name, ports in names.ports.items() if ports), "INSTANCE.PORT")
             self._error(token, f"{token} has a meaning only inside an instance", f"write ${{addr:{example}}}")
-        elif port not in names.ports.get(own, ()):
-            self._unknown(token, f"port of {own}", port, names.ports.get(own, ()))
+        else:
+            self._expect_port(token, own, port, names)
 
     def _address(self, token: str, dotted: str, names: Names) -> None:
         instance, dot, port = dotted.rpartition(".") if "." in dotted else (dotted, "", "")
         if instance not in names.ports:
             self._unknown(token, "instance", instance, tuple(names.ports))
-        elif dot and port not in names.ports[instance]:
-            self._unknown(token, f"port of {instance}", port, names.ports[instance])
+        elif dot:
+            self._expect_port(token, instance, port, names)
+
+    def _expect_port(self, token: str, instance: str, port: str, names: Names) -> None:
+        ports = names.ports.get(instance)
+        if ports is not None and port not in ports:
+            self._unknown(token, f"port of {instance}", port, ports)
 
     def _dir(self, token: str, owner: str, names: Names) -> None:
         if owner and owner not in names.ports:
@@ -211,7 +214,7 @@ def _within(place: Place, token: str) -> Place:
 def names_of(root: MapNode) -> Names:
     """What a stack document declares, counted instances expanded; wrong shapes are passed over, others report them."""
     instances, links = root.get("instances"), root.get("links")
-    ports: dict[str, tuple[str, ...]] = {}
+    ports: dict[str, tuple[str, ...] | None] = {}
     for name, entry in instances.entries.items() if isinstance(instances, MapNode) else ():
         declared = entry.value.get("ports") if isinstance(entry.value, MapNode) else None
         match declared:
@@ -220,7 +223,7 @@ def names_of(root: MapNode) -> Names:
             case ListNode():
                 ports[name] = tuple(str(item.value) for item in declared.items if isinstance(item, ScalarNode))
             case _:
-                ports[name] = ()
+                ports[name] = () if declared is None else None
     return Names(ports=ports, links=tuple(links) if isinstance(links, MapNode) else ())
 
 
@@ -237,9 +240,14 @@ def expand_counts(root: MapNode, scope: Scope, report: Report) -> MapNode:
             copies = {child.name: entry}
         else:
             body = entry.value.without("count")
-            copies = {
-                f"{child.name}-{n}": Entry(key=entry.key, value=_numbered(body, str(n))) for n in range(1, count + 1)
-            }
+            copies = (
+                {child.name: Entry(key=entry.key, value=body)}
+                if count == 0
+                else {
+                    f"{child.name}-{n}": Entry(key=entry.key, value=_numbered(body, str(n)))
+                    for n in range(1, count + 1)
+                }
+            )
         for name, copy in copies.items():
             if name in expanded:
                 message = f"instance {name!r} exists twice: by its own name and by `count`"
@@ -250,6 +258,7 @@ def expand_counts(root: MapNode, scope: Scope, report: Report) -> MapNode:
 
 
 def _count(instance: At, scope: Scope, report: Report) -> int | None:
+    """How many are asked for; None when it is not counted, 0 when the count cannot be read."""
     at = instance.child("count")
     if at is None:
         return None
@@ -258,7 +267,7 @@ def _count(instance: At, scope: Scope, report: Report) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _COUNT_MAX:
         if not (isinstance(value, str) and "${" in value):
             report.error(at, f"expected a whole number from 1 to {_COUNT_MAX}, got {value!r}")
-        return 1
+        return 0
     return value
 
 

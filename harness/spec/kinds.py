@@ -68,7 +68,7 @@ def keyed(at: At, role: Role, catalog: Catalog, report: Report, reserved: type[D
 
 
 def _unnamed(at: At, rest: At, role: Role, names: tuple[str, ...], report: Report) -> None:
-    remedy = known_names(f"{role}s", names)
+    remedy = known_names(role, names)
     close = [key for key in rest.keys if did_you_mean(key, names)]
     first = next(iter(close or rest.keys), None)
     if first is None:

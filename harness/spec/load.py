@@ -16,6 +16,8 @@ from harness.spec import build_experiment as of_experiment
 from harness.spec import build_stack as of_stack
 from harness.spec.build_experiment import Surroundings, build_experiment
 from harness.spec.build_stack import Facts, build_stack, facts_of
+from harness.spec.decode import with_slips_mended
+from harness.spec.documents import ExperimentDoc, StackDoc
 from harness.spec.find import is_path, named
 from harness.spec.interpolate import Names, Scope, expand_counts, interpolate, names_of
 from harness.spec.merge import apply_profile, apply_set, read_extended
@@ -157,8 +159,12 @@ def _expect_kind(root: MapNode, kind: str, path: Path) -> None:
     if given in _KINDS and given != kind:
         report = Report()
         at = At(node=entry.value, path="kind", key=entry.key)
-        later = "; drills, runbooks and gates come in a later version" if given in _KINDS[2:] else ""
-        report.error(at, f"expected {kind!r}, got {given!r}", remedy=f"{path.name} is not of that kind{later}")
+        remedy = f"{path.name} is a {given}, not an {kind}" if kind == "experiment" else f"{path.name} is not a {kind}"
+        if given in _KINDS[2:]:
+            remedy = f"{remedy}; {given} documents come in a later version"
+        elif given == "stack":
+            remedy = f"{remedy}; an experiment names its stack with `stack:`"
+        report.error(at, f"expected {kind!r}, got {given!r}", remedy=remedy)
         report.check()
 
 
@@ -193,6 +199,7 @@ def _stack_alone(path: Path, job: _Job) -> tuple[Stack | None, tuple[str, ...]]:
 
 def _stack(root: MapNode, path: Path, job: _Job, overrides: At | None) -> tuple[Stack | None, Facts, Mapping[str, str]]:
     """The stack of a merged document, what it declares, and its params."""
+    root = with_slips_mended(root, StackDoc, job.report)
     params = _params(root, job, overrides)
     scope = Scope(env=job.env, params=params, wired=of_stack.wired, lenient=job.lenient)
     root = expand_counts(root, scope, job.report)
@@ -251,6 +258,7 @@ def _experiment(path: Path, job: _Job) -> tuple[Experiment | None, tuple[str, ..
     root = _with_stack_as_mapping(root, job.sets)
     for assignment in job.sets:
         root = apply_set(root, assignment, job.report)
+    root = with_slips_mended(root, ExperimentDoc, job.report)
     stack, facts, params, stack_profiles = _stack_of(root, path, job)
     if job.profile is not None and job.profile not in (*profiles, *stack_profiles):
         apply_profile(raw, job.profile, job.report)
@@ -327,6 +335,6 @@ def _find_stack(at: At, path: Path, job: _Job) -> Path | None:
     if chosen is None:
         stacks = {one.stem for folder in folders[1:] if folder.is_dir() for one in folder.glob("*.y*ml")}
         known = sorted(stacks)
-        remedy = f"{known_names('stacks', known)}; a path has a slash or ends in .yaml"
+        remedy = f"{known_names('stack', known)}; a path has a slash or ends in .yaml"
         job.report.error(at, f"unknown stack {text!r}{did_you_mean(text, known)}", remedy=remedy)
     return chosen

@@ -105,7 +105,7 @@ def apply_profile(root: MapNode, profile: str | None, report: Report, *, optiona
             names = () if at is None else at.keys
             place = Place(source=Source(name=f"--profile {profile}", base=Path.cwd())) if at is None else at.place
             message = f"unknown profile {profile!r}{did_you_mean(profile, names)}"
-            report.add(place, message, where="profiles", remedy=known_names("profiles", names))
+            report.add(place, message, where="profiles", remedy=known_names("profile", names))
         return bare
     if not isinstance(chosen.node, MapNode):
         return bare

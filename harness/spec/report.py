@@ -20,9 +20,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def _plural(what: str) -> str:
+    """ "entry" gives "entries", "port of gw" gives "ports of gw"."""
+    head, of, rest = what.partition(" of ")
+    plural = f"{head[:-1]}ies" if head.endswith("y") else f"{head}es" if head.endswith("s") else f"{head}s"
+    return f"{plural}{of}{rest}"
+
+
 def known_names(what: str, known: Iterable[str]) -> str:
-    """The remedy that lists the names there are: "known regions: eu, us"."""
-    names = list(known)
+    """The remedy that lists the names there are, each once: "region" gives "known regions: eu, us"."""
+    what = _plural(what)
+    names = list(dict.fromkeys(known))
     return f"known {what}: {', '.join(names)}" if names else f"there are no {what}"
 
 
@@ -118,7 +126,7 @@ class Report:
         """Note that `at` names something that is not there: did you mean, and the names there are."""
         names = tuple(known)
         wanted = name if name is not None else str(at.value)
-        remedy = known_names(f"{what}s", names)
+        remedy = known_names(what, names)
         self.error(at, f"unknown {what} {wanted!r}{did_you_mean(wanted, names)}", remedy=remedy, place=place)
 
     def add(

@@ -29,7 +29,11 @@ def predicate(at: At, known: Known, report: Report, use: Use) -> Predicate | Non
         parsed = parse_predicate(at.text, known)
     except ValueError as exc:
         message = re.sub(r"such as '([^']*)'", r'such as "\1"', str(exc))
-        remedy = _DURATION_HELP if message.startswith("expected a duration") else None
+        message, _, names = message.partition("; known: ")
+        message, _, more = message.partition("; durations are ")
+        remedy = f"known: {names}" if names else None
+        if more or message.startswith("expected a duration"):
+            remedy = _DURATION_HELP
         if isinstance(at.node, ScalarNode) and at.node.secret:
             message = message.replace(at.text, at.node.text)
         report.error(at, message, remedy=remedy)

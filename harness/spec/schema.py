@@ -97,7 +97,8 @@ def _finished(root: Schema, definitions: dict[str, Schema]) -> Schema:
     root["then"] = {}
     root["else"] = {"required": [key for key in required if key not in always]}
     root["definitions"] = definitions
-    return _interpolated(root)
+    finished: Schema = _interpolated(root)
+    return finished
 
 
 def _described(root: Schema, key: str) -> Schema:
@@ -138,7 +139,9 @@ def _cleaned(node: Any, *, names: bool = False) -> Any:
         if not names and key in ("default", "examples", "const", "enum"):
             cleaned[key] = value
             continue
-        cleaned[key] = _cleaned(value, names=key in ("properties", "patternProperties", "definitions") and not names)
+        # The branches of our unions are told apart by form, and `oneOf` would check them all for no gain.
+        word = "anyOf" if key == "oneOf" and not names else key
+        cleaned[word] = _cleaned(value, names=key in ("properties", "patternProperties", "definitions") and not names)
     return cleaned
 
 

@@ -41,9 +41,7 @@ def read(path: Path) -> MapNode:
         raise SpecError(
             Problem(file=name, message=f"expected UTF-8 text, got byte {exc.object[exc.start]:#04x}")
         ) from exc
-    source = Source(
-        name=name, base=path.absolute().parent, path=path.absolute(), lines=tuple(text.splitlines()) or ("",)
-    )
+    source = Source(name=name, base=path.absolute().parent, path=path.absolute(), lines=_lines(text))
     node = parse(text, source)
     if isinstance(node, MapNode):
         return node
@@ -59,6 +57,11 @@ def read(path: Path) -> MapNode:
             help="a document starts with `version: 1` and `kind: experiment` (or stack)",
         )
     )
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    """The text's lines as problems may print them: one column for each character, whatever a terminal would make of it."""
+    return tuple("".join(one if one.isprintable() else " " for one in line) for line in text.splitlines()) or ("",)
 
 
 def parse(text: str, source: Source) -> Node | None:
@@ -77,7 +80,7 @@ def parse(text: str, source: Source) -> Node | None:
     except ReaderError as exc:
         before = text[: exc.position]
         line = before.count("\n") + 1
-        message = f"character {exc.character!r} is not allowed in YAML"
+        message = f"character {chr(exc.character)!r} is not allowed in YAML"
         place = Place(source=source, line=line, column=len(before) - (before.rfind("\n") + 1) + 1)
         raise SpecError(_problem(place, message, "remove the control character")) from exc
     except RecursionError as exc:
