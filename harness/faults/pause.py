@@ -40,7 +40,7 @@ class Pause:
             frozen = await world.host(state.instance).frozen(state.identity)
             return frozen, f"pid {state.pid} and all its descendants are {'' if frozen else 'not all '}stopped"
 
-        evidence = await look(once, world, 2_000_000_000)
+        evidence = await look(once, world, 500_000_000)  # a freeze has waited already
         if not evidence.present:
             found = await world.host(state.instance).find()
             what = evidence.what if found == state.identity else f"pid {state.pid} does not run any more"

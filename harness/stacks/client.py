@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -34,14 +35,20 @@ class HostdClient:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(self, document: dict[str, Any], limit_ns: int) -> dict[str, Any]:
-        """The answer. Raises UnsafeError with the host's reason when it refuses, or when it does not answer in time."""
+        """The answer. Raises UnsafeError with the host's reason when it refuses, or when it does not answer in time.
+
+        Every request may be made twice without harm; one that meets a connection that was lost meanwhile is.
+        """
         async with self._lock:
             try:
                 async with asyncio.timeout(limit_ns / 1e9):
-                    reader, writer = self._streams or await self._connect()
-                    writer.write(json.dumps(document).encode() + b"\n")
-                    await writer.drain()
-                    line = await reader.readline()
+                    line = b""
+                    if self._streams is not None:
+                        with contextlib.suppress(OSError):
+                            line = await self._ask(self._streams, document)
+                    if not line:
+                        self._drop()
+                        line = await self._ask(await self._connect(), document)
             except (OSError, TimeoutError) as exc:
                 self._drop()
                 reason = f"no answer in {limit_ns / 1e9:g} s" if isinstance(exc, TimeoutError) else str(exc)
@@ -56,6 +63,13 @@ class HostdClient:
         if not answer.get("ok"):
             raise UnsafeError(str(answer.get("error")), remedy=answer.get("remedy"))
         return answer
+
+    @staticmethod
+    async def _ask(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], document: dict[str, Any]) -> bytes:
+        reader, writer = streams
+        writer.write(json.dumps(document).encode() + b"\n")
+        await writer.drain()
+        return await reader.readline()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         folder = os.open(self._state.path, os.O_PATH | os.O_DIRECTORY)

@@ -77,6 +77,10 @@ class Hostd:
         for writer in tuple(self._clients):
             writer.close()
         server.close()
+        for _ in range(100):  # each client's task ends with its connection; cut, it would leave a traceback in the log
+            if not self._clients:
+                break
+            await asyncio.sleep(0.01)
 
     async def _end(self) -> None:
         self._ending = True

@@ -23,9 +23,10 @@ def expect(holds: bool, what: str) -> None:
 
 
 async def check_host(make: Callable[[], Host], factory: HostFactory) -> None:
-    """Return when a host that can start its instance keeps the contract of `ports.Host`. Nothing must run before; nothing does after.
+    """Return when a host that can start its instance keeps the contract of `ports.Host`.
 
-    `make` gives a new host of the same instance each time; `factory` is its kind's code.
+    Nothing of the instance may run before; nothing does afterwards. `make` gives a new host of the same instance each
+    time; `factory` is its kind's code.
     """
     host = make()
     try:

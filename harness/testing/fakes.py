@@ -1,4 +1,4 @@
-"""Stand-ins for the seams, for tests of what meets them: a clock that is driven, a host without a process, a world of given parts."""
+"""Stand-ins for the seams: a clock that is driven, a host without a process, a world of given parts."""
 
 from __future__ import annotations
 
