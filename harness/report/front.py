@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -76,7 +77,7 @@ def front_objectives(lines: Sequence[ObjectiveLine]) -> tuple[ObjectiveLine, ...
             line,
             label=short(line.label, 80),
             limit=short(line.limit, 60).replace("<=", "≤").replace(">=", "≥"),
-            observed=short(line.observed, 140),
+            observed=short(line.observed, 90 if line.kind == "check" else 140),
             why=short(line.why, 140),
         )
         for line in rest
@@ -89,6 +90,11 @@ def front_objectives(lines: Sequence[ObjectiveLine]) -> tuple[ObjectiveLine, ...
     return tuple(shown)
 
 
+def _sentence_case(text: str) -> str:
+    """`text` with a capital, unless it begins with a name (`data_loss`, `exactly-once`)."""
+    return text[:1].upper() + text[1:] if re.match("[a-z]+ ", text) else text
+
+
 def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
     """Findings numbered F1, F2, ... from the most severe."""
     ranked = sorted(findings, key=lambda finding: _SEVERITY[finding.severity])
@@ -97,7 +103,7 @@ def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
             anchor=f"finding-F{place}",
             number=f"F{place}",
             badge=words.SEVERITY_BADGES[finding.severity],
-            text=finding.text[:1].upper() + finding.text[1:],
+            text=_sentence_case(finding.text),
         )
         for place, finding in enumerate(ranked, 1)
     )
@@ -274,10 +280,12 @@ def _kicker(result: Result) -> str:
 def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
     """Page one of a cleaned result."""
     lines = front_objectives(objective_lines(result))
-    findings = finding_lines(result.findings)
+    reasons = _reasons(result)
+    told = {advice.text for advice in reasons} | set(result.run.banners)
+    findings = [line for line in finding_lines(result.findings) if line.text not in told]
     trend, note = _trend(result, extras)
     more = len(lines) - MOST_OBJECTIVES
-    hidden = len(findings) - MOST_FINDINGS
+    hidden = len(result.findings) - min(len(findings), MOST_FINDINGS)
     return Front(
         verdict=words.VERDICT_BADGES[result.verdict],
         title=_kicker(result),
@@ -285,7 +293,7 @@ def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
         facts=_facts(result),
         banners=tuple(short(banner, 160) for banner in result.run.banners[:3]),
         meaning=words.MEANING[result.verdict],
-        reasons=_reasons(result),
+        reasons=reasons,
         commands=_commands(result),
         tiles=tiles.build_tiles(result, recovery_limit_ns(result)),
         ribbon=_ribbon(result, scene),
@@ -294,7 +302,7 @@ def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
         objectives=lines[:MOST_OBJECTIVES],
         objectives_more=f"{more} more under Objectives in full" if more > 0 else "",
         findings=tuple(replace(line, text=short(line.text)) for line in findings[:MOST_FINDINGS]),
-        findings_more=f"{hidden} more findings under Evidence" if hidden > 0 else "",
+        findings_more=f"All {len(result.findings)} findings are under Objectives in full" if hidden > 0 else "",
         trend=trend,
         trend_note=note,
         footer=_footer(result, extras),

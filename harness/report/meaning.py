@@ -62,7 +62,8 @@ def _recovery_sentence(result: Result) -> str:
 def _data_sentence(result: Result) -> str:
     invalid = [check for check in result.checks if check.verdict is CheckVerdict.INVALID]
     if invalid:
-        return invalid[0].sentence
+        names = " and ".join(check.name for check in invalid[:3])
+        return f"Data came back damaged: {names} {'does' if len(invalid) == 1 else 'do'} not hold."
     loss = result.measures.loss
     if loss.known and loss.lost == 0 and loss.acknowledged:
         regions = f" in {len(loss.regions)} regions" if len(loss.regions) > 1 else ""

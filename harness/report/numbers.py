@@ -114,7 +114,7 @@ def bounds_text(interval: Interval, limit: int | None = None) -> str:
     if hi >= 120 * NS_PER_S:
         return f"{format_duration(lo)} to {format_duration(hi)}"
     _, unit, unit_ns = _quanta(hi)
-    quantum = min(unit_ns, 10 ** max(3, math.floor(math.log10(max((hi - lo) / 2.5, 1)))))
+    quantum = min(unit_ns, 10 ** max(3, math.floor(math.log10(max((hi - lo) / 6, 1)))))
     while True:
         low, high = lo // quantum * quantum, -(-hi // quantum) * quantum
         crosses = limit is not None and ((hi <= limit < high) or (low < limit <= lo))

@@ -486,6 +486,33 @@ def extras() -> ReportExtras:
     )
 
 
+def crowded() -> r.Result:
+    """As much as a real failing run has put on page one, and a bit more."""
+    base = failing()
+    long = (
+        "7 of 1,099 acknowledged turns are missing in eu-west: first acknowledged 190 ms before "
+        "the effect of eu-down, last 29 ms before the effect of eu-down; also 7 in us-east"
+    )
+    unknown = objective(
+        "converged",
+        Status.UNKNOWN,
+        "holds",
+        "cannot be told",
+        kind="check",
+        why="18 of 127 keys were not seen equal twice",
+    )
+    after = objective(
+        "steady state holds again", Status.MET, "good >= 99.5%; ttft.p95 <= 800ms", "held", measure="steady_state.after"
+    )
+    back = met_objectives()[1]
+    objectives = tuple(o.model_copy(update={"observed": long}) if o.text == "durable" else o for o in base.objectives)
+    reasons = (*base.reasons[:1], base.reasons[1].model_copy(update={"text": f"durable: observed {long}"}))
+    findings = tuple(r.Finding(severity="high", text=reason.text) for reason in reasons) + base.findings
+    return base.model_copy(
+        update={"objectives": (*objectives, unknown, after, back), "reasons": reasons, "findings": findings}
+    )
+
+
 SAMPLES: dict[str, Callable[[], r.Result]] = {
     "pass": passing,
     "fail": failing,
@@ -498,6 +525,7 @@ SAMPLES: dict[str, Callable[[], r.Result]] = {
     "calm": calm,
     "empty": empty,
     "long": long,
+    "crowded": crowded,
     "hostile": hostile,
 }
 

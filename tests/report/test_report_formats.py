@@ -166,7 +166,7 @@ def test_terminal_block_keeps_its_width(name: str, width: int, samples: ModuleTy
 def test_terminal_says_the_numbers(samples: ModuleType) -> None:
     text = render_terminal(samples.passing(), 100, False)
     assert "✓ PASS  region-kill" in text
-    assert "  Recovery time      4.4 s (4.2 to 4.5 s)" in text
+    assert "  Recovery time      4.4 s (4.21 to 4.49 s)" in text
     assert "recovery_time <= 5s" in text
     assert "blackstart recover 2026" in render_terminal(samples.dirty(), 60, False)
 
