@@ -159,10 +159,12 @@ class Ground:
             chosen = np.zeros(len(reads), dtype=np.bool_)
             chosen[index.latest_finals(region)] = True
             missed = int(np.count_nonzero(self.acked & (index.homes(chosen) < 0)))
+            where = "" if region is None else f" in {region}"
             if missed:
                 was = "was" if missed == 1 else "were"
-                where = "" if region is None else f" in {region}"
                 why.append(f"{missed:,} acknowledged {self.nouns(missed)} {was} not looked for{where}")
+            elif not np.any(chosen):
+                why.append(f"there was no final read{where}")
         sessions = {index.names[code] for code in np.unique(self.entries.session[self.acked]).tolist() if code >= 0}
         silent = [place for place in self.context.unread if self._matters(place, sessions)]
         if silent and not why:

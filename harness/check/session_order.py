@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-
-import numpy as np
 
 from harness.check.context import CheckContext
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, counted
-from harness.check.index import Bools
+from harness.check.order import Log, logs, reordered
 from harness.history.history import History
 from harness.model.catalog import CheckKind
 from harness.model.experiment import CheckSpec
@@ -28,14 +25,6 @@ KIND = CheckKind(
     models=frozenset({"log"}),
     counts=("reordered", "forks"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Log:
-    """Every read of one log, as entries without foreign, refused and repeated ones: other checks name those."""
-
-    reads: tuple[int, ...]
-    lists: tuple[list[int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +51,9 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     ground = Ground(history=history, spec=spec, context=context)
     forks: list[_Fork] = []
     pairs: list[tuple[int, int, int]] = []
-    for log in _logs(ground):
+    for log in logs(ground):
         forks += _forks(ground, log)
-        pairs += _reordered(ground, log)
+        pairs += reordered(ground, log)
     volume = ground.volume()
     first_of = {(earlier, later): read for earlier, later, read in reversed(pairs)}
     acked = volume["acked"]
@@ -89,42 +78,7 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     )
 
 
-def _logs(ground: Ground) -> Iterator[_Log]:
-    reads, entries, index = ground.reads, ground.entries, ground.index
-    aside = [index.regions.index(name) for name in ground.context.evidence_regions if name in index.regions]
-    final = reads.phase == 2
-    chosen = np.flatnonzero(np.where(final, ~np.isin(reads.region, aside), ground.judged[reads.row]))
-    plain = _plain(ground)
-    refused = entries.failed.tolist()
-    count = len(entries)
-    flat, start = reads.flat.tolist(), reads.start.tolist()
-    chosen = chosen[np.argsort(reads.name[chosen], kind="stable")]
-    names = reads.name[chosen]
-    edges = [0, *(np.flatnonzero(np.diff(names)) + 1).tolist(), len(chosen)]
-    for begin, end in pairwise(edges):
-        group = chosen[begin:end].tolist()
-        lists = []
-        for read in group:
-            values = flat[start[read] : start[read + 1]]
-            if not plain[read]:
-                values = [value for value in dict.fromkeys(values) if value < count and not refused[value]]
-            lists.append(values)
-        if group:
-            yield _Log(reads=tuple(group), lists=tuple(lists))
-
-
-def _plain(ground: Ground) -> Bools:
-    """Which reads hold nothing foreign, refused or repeated."""
-    reads, count = ground.reads, len(ground.entries)
-    owner, plain = reads.owner, np.ones(len(reads), dtype=np.bool_)
-    refused = np.concatenate([ground.entries.failed, np.ones(len(reads.foreign), dtype=np.bool_)])
-    plain[owner[refused[reads.flat]]] = False
-    places = np.sort(owner * (count + len(reads.foreign) + 1) + reads.flat)
-    plain[places[1:][places[1:] == places[:-1]] // (count + len(reads.foreign) + 1)] = False
-    return plain
-
-
-def _forks(ground: Ground, log: _Log) -> list[_Fork]:
+def _forks(ground: Ground, log: Log) -> list[_Fork]:
     """Reads that are not a prefix of the log's history, nor it of them."""
     phases = ground.reads.phase
     finals = [place for place, read in enumerate(log.reads) if phases[read] == 2] or range(len(log.reads))
@@ -148,27 +102,6 @@ def _within(part: list[int], whole: list[int]) -> bool:
     """Whether `part` is `whole` with some entries left out."""
     rest = iter(whole)
     return all(value in rest for value in part)
-
-
-def _reordered(ground: Ground, log: _Log) -> Iterator[tuple[int, int, int]]:
-    """(entry that should stand first, entry that stands before it, read) of final reads."""
-    phases, entries = ground.reads.phase, ground.entries
-    judged = ground.judged_entries
-    for read, values in zip(log.reads, log.lists, strict=True):
-        if phases[read] != 2:
-            continue
-        numbers = np.array(values, dtype=np.int64)
-        numbers = numbers[judged[numbers]]
-        owner = entries.owner[numbers]
-        for own in np.unique(owner).tolist():
-            mine = numbers[owner == own]
-            # Least acknowledgement among those that stand behind: sent after it, an entry must not stand before it.
-            acks = entries.ack_ns[mine]
-            behind = np.minimum.accumulate(acks[::-1])[::-1]
-            wrong = np.flatnonzero(behind[1:] < entries.lo_ns[mine][:-1])
-            for place in wrong.tolist():
-                partner = place + 1 + int(np.argmin(acks[place + 1 :]))
-                yield int(mine[partner]), int(mine[place]), read
 
 
 def _holes(forks: list[_Fork]) -> str:

@@ -253,9 +253,8 @@ def test_a_slice_judges_its_own_writes_against_all_final_reads() -> None:
     script.final(["b"])
     assert script.check("durable", on={"group": "follow"}).verdict == "valid"
     assert script.check("durable", on={"group": "sticky"}).verdict == "invalid"
-    assert (
-        script.check("durable", on={"group": "none"}).why_unknown
-        == "nothing was acknowledged in this slice; no operation was open while a fault was in effect"
+    assert script.check("durable", on={"group": "none"}).why_unknown == (
+        "nothing was acknowledged in this slice; no operation was open while a fault was in effect"
     )
     assert script.check("durable", on={"f": "append"}).verdict == "invalid"
 
