@@ -92,15 +92,22 @@ class Collection:
         for key, value in (("name", name), ("upstream", upstream)):
             if not value:
                 raise ApiError(400, f"missing required field: {key}")
-        address = await resolve(listen) if enabled else None
-        if name in self._proxies:
-            raise ApiError(409, "proxy already exists")
+        self._refuse_taken(name)
+        try:
+            address = await resolve(listen) if enabled else None
+        except ApiError as exc:
+            raise ApiError(exc.status, f"listen tcp: {exc.message}") from exc
+        self._refuse_taken(name)  # again: the look-up may have taken a while
         proxy = Proxy(self._context, name, listen, upstream)
         proxy.configure(options)
         if address is not None:
             proxy.start(address)
         self._proxies[name] = proxy
         return proxy.describe()
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self._proxies:
+            raise ApiError(409, "proxy already exists")
 
     async def update(self, name: str, body: bytes) -> dict[str, object]:
         """The changed proxy; it is stopped first when its addresses change, and keeps its toxics."""

@@ -111,7 +111,7 @@ def read_float(values: Mapping[str, object], name: str, default: float) -> float
 
 def number(value: float) -> float | int:
     """`value` in the fewest digits that give the same 32-bit number, and without a point when it is whole."""
-    if value == int(value):
+    if value == int(value) and abs(value) < 1e15:
         return int(value)
     for digits in range(6, 10):
         short = float(f"{value:.{digits}g}")
