@@ -154,7 +154,7 @@ def warn_of_vain(root: At, parsed: tuple[StatedPredicate, ...], facts: Facts | N
         one = texts.get((item.text or "").strip())
         head = "" if one is None else one.measure.name.partition(".")[0]
         if head in _NEEDS_FAULT and not faults:
-            report.warn(item, f"nothing is broken in this experiment: {head} cannot miss this")
+            report.warn(item, "nothing is broken in this experiment, so this objective cannot be missed")
         if head == "alert":
             report.warn(item, "no alerts are received in this version: this objective stays unknown")
         if head == "data_loss" and facts is not None and not facts.with_entry:
