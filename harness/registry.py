@@ -39,6 +39,10 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "resume": "harness.check.resume:KIND",
         "converged": "harness.check.converged:KIND",
         "phantom": "harness.check.phantom:KIND",
+        "fresh": "harness.check.fresh:KIND",
+        "session-guarantees": "harness.check.session_guarantees:KIND",
+        "single-writer": "harness.check.single_writer:KIND",
+        "counter": "harness.check.counter:KIND",
     },
 }
 

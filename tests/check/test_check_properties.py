@@ -1,4 +1,4 @@
-"""Checks against histories that are right by construction, made wrong in known ways, renamed, shifted, merged, and by brute force."""
+"""Checks against histories right by construction, then made wrong, renamed, shifted, merged; and by brute force."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_mutation_is_found_by_its_checks_and_by_no_other(
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
 def test_a_mutation_often_applies(mutate: Callable[[Made, random.Random], Mutant | None]) -> None:
     """Else the test above would pass for want of mutants."""
-    assert sum(mutate(made_from(seed), random.Random(seed)) is not None for seed in range(40)) >= 15
+    assert sum(mutate(made_from(seed), random.Random(seed)) is not None for seed in range(40)) >= 10
 
 
 @BRISK
