@@ -20,7 +20,13 @@ def tree_of(state: StateDir, instance: str, started: Started) -> Tree:
     """The tree of an instance started from here. With the process host dead its orphans may be anyone's children."""
     hostd = state.hostd()
     parents = None if hostd is None else (hostd.pid, 1)
-    return Tree(pid=started.pid, start_ticks=started.start_ticks, marker=state.marker(instance), parents=parents)
+    return Tree(
+        pid=started.pid,
+        start_ticks=started.start_ticks,
+        marker=state.marker(instance),
+        parents=parents,
+        record=state.frozen(instance),
+    )
 
 
 def marked_processes(state: StateDir, *, but: int | None = None) -> tuple[ProcessStat, ...]:
@@ -51,6 +57,7 @@ async def end_instances(state: StateDir, grace_ns: int, *, own_pid: int | None =
             raise result
     if failures:
         raise InjectError("; ".join(failures))
+    await _continue_the_frozen(state)
     _clean(state, launches)
     return tuple(launch.instance for launch, _ in running)
 
@@ -81,6 +88,12 @@ async def _end_strays(state: StateDir, own_pid: int | None) -> None:
             send(stat.pid, stat.start_ticks, signal.SIGKILL)
         await wait_gone(strays.values(), 250_000_000)
     raise InjectError(f"will not go after SIGKILL: {', '.join(map(str, strays))}")
+
+
+async def _continue_the_frozen(state: StateDir) -> None:
+    """Continue whoever we stopped and nobody continued: attached instances are not ended, and must not stay stopped."""
+    for record in state.all_frozen():
+        await Tree(pid=0, start_ticks=0, record=record).thaw()
 
 
 def _clean(state: StateDir, launches: tuple[Launch, ...]) -> None:

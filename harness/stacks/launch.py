@@ -1,7 +1,8 @@
 """How one instance is started, and the files about it that outlive every process of ours. Standard library only.
 
 A state directory holds, per instance: `NAME.launch.json` (how to start it), `NAME.pid.json` (who was started last),
-`NAME.prepared` (its `prepare:` commands have run); and the process host's own socket, locks and identity.
+`NAME.prepared` (its `prepare:` commands have run), `NAME.frozen.json` (whom we stopped and have not continued); and the
+process host's own socket, locks and identity.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import hashlib
 import json
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from harness.stacks.procfs import alive
+from harness.stacks.procfs import ProcessStat, alive
 
-__all__ = ["HOSTD_PID", "Launch", "Started", "StateDir", "user_ids"]
+__all__ = ["HOSTD_PID", "FrozenRecord", "Launch", "Started", "StateDir", "user_ids"]
 
 HOSTD_PID = "process-host.json"
 
@@ -110,9 +111,10 @@ class StateDir:
             json.dump(document, file)
         half.rename(Path(self.path, name))
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
+    def read(self, name: str) -> dict[str, Any] | None:
+        """The JSON document of that name; None when there is none."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(Path(self.path, name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         return dict(document)
@@ -123,12 +125,12 @@ class StateDir:
 
     def launch(self, instance: str) -> Launch | None:
         """How the instance is started; None when it never was from here."""
-        raw = self._read(self._file(instance, "launch.json"))
+        raw = self.read(self._file(instance, "launch.json").name)
         return None if raw is None else Launch.from_json(raw)
 
     def launches(self) -> tuple[Launch, ...]:
         """Every instance ever started from here, by name."""
-        documents = (self._read(path) for path in sorted(Path(self.path).glob("*.launch.json")))
+        documents = (self.read(path.name) for path in sorted(Path(self.path).glob("*.launch.json")))
         return tuple(Launch.from_json(raw) for raw in documents if raw is not None)
 
     def write_started(self, instance: str, started: Started) -> None:
@@ -137,14 +139,22 @@ class StateDir:
 
     def started(self, instance: str) -> Started | None:
         """Who was started last as the instance, running or not; None when nobody was."""
-        raw = self._read(self._file(instance, "pid.json"))
+        raw = self.read(self._file(instance, "pid.json").name)
         return None if raw is None else Started(**raw)
 
     def hostd(self) -> Started | None:
         """The process host while it runs."""
-        raw = self._read(Path(self.path, HOSTD_PID))
+        raw = self.read(HOSTD_PID)
         started = None if raw is None else Started(**raw)
         return started if started is not None and started.running else None
+
+    def frozen(self, instance: str) -> FrozenRecord:
+        """The record of whom we stopped of an instance, ours or one that was attached to."""
+        return FrozenRecord(self, self._file(instance, "frozen.json").name)
+
+    def all_frozen(self) -> tuple[FrozenRecord, ...]:
+        """Every such record that holds something."""
+        return tuple(FrozenRecord(self, path.name) for path in sorted(Path(self.path).glob("*.frozen.json")))
 
     def is_prepared(self, instance: str) -> bool:
         """Whether its `prepare:` commands have run."""
@@ -156,9 +166,36 @@ class StateDir:
 
     def forget(self) -> None:
         """Remove what is known of every instance; their logs and directories are elsewhere."""
-        for ending in ("launch.json", "pid.json", "prepared"):
+        for ending in ("launch.json", "pid.json", "prepared", "frozen.json"):
             for path in Path(self.path).glob(f"*.{ending}"):
                 path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRecord:
+    """Whom we stopped, written before the signal is sent. When a stopped parent dies its stopped children belong to nobody:
+    nothing but this record leads to them.
+    """
+
+    state: StateDir
+    name: str
+
+    def add(self, processes: Iterable[ProcessStat]) -> None:
+        """Add them."""
+        known = {*self._pairs(), *((one.pid, one.start_ticks) for one in processes)}
+        self.state.write(self.name, {"processes": sorted(known)})
+
+    def clear(self) -> None:
+        """Nobody is stopped by us any more."""
+        Path(self.state.path, self.name).unlink(missing_ok=True)
+
+    def running(self) -> list[ProcessStat]:
+        """Those of them that still are there, stopped or not."""
+        return [stat for pid, ticks in self._pairs() if (stat := alive(pid, ticks)) is not None]
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        document = self.state.read(self.name)
+        return [] if document is None else [(pid, ticks) for pid, ticks in document["processes"]]
 
 
 def user_ids(user: str) -> tuple[int, int]:

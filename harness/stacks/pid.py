@@ -18,6 +18,7 @@ from harness.model.fields import JsonObject, Params
 from harness.model.ports import HostFactory, HostSettings, Identity
 from harness.model.stack import Instance
 from harness.model.wiring import Wiring
+from harness.stacks.launch import StateDir
 from harness.stacks.logs import appended, tail
 from harness.stacks.procfs import alive, program, read_stat, start_wall_s
 from harness.stacks.supervised import argv_at
@@ -77,6 +78,7 @@ class PidHost:
             "start": command(params.start),
             "stop": command(params.stop),
             "cwd": settings.base_dir,
+            "state_dir": os.path.abspath(settings.state_dir),
             "log_dir": os.path.abspath(settings.log_dir),
         }
 
@@ -199,11 +201,11 @@ class PidHost:
         root = tree.root()
         if root is None:
             return True
-        if self._recipe["stop"] is not None:
-            await self._command("stop")
-        else:
+        if self._recipe["stop"] is None:
             tree.send(signal.SIGTERM)
         await tree.thaw()  # a stopped process cannot end
+        if self._recipe["stop"] is not None:
+            await self._command("stop")
         by_itself = not await wait_gone([root], grace_ns)
         if not by_itself:
             await tree.kill()
@@ -232,7 +234,8 @@ class PidHost:
     def _tree(self, identity: Identity) -> Tree:
         if identity.pid is None or identity.start_ticks is None:
             raise InjectError(f"instance {self.instance}: {identity!r} is no process")
-        return Tree(pid=identity.pid, start_ticks=identity.start_ticks, session=True)
+        record = StateDir.at(self._recipe["state_dir"]).frozen(self.instance)
+        return Tree(pid=identity.pid, start_ticks=identity.start_ticks, session=True, record=record)
 
 
 FACTORY: HostFactory = PidHost

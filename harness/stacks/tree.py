@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.errors import InjectError, RevertError, UnsafeError
+from harness.stacks.launch import FrozenRecord
 from harness.stacks.procfs import ProcessStat, alive, all_pids, children_lister, is_marked, program, read_stat
 
 __all__ = ["LIMIT_NS", "Tree", "wait_gone"]
@@ -74,7 +75,7 @@ class Tree:
     """The tree of one root process. `marker` is the prefix its orphans carry; `parents` are who orphans fall to.
 
     `parents` None: nobody knows, every process is looked at. `session`: processes of the root's session belong to it too,
-    if the root leads that session.
+    if the root leads that session. `record`: whom we stop is written there before, and belongs to the tree until continued.
     """
 
     pid: int
@@ -82,6 +83,7 @@ class Tree:
     marker: str | None = None
     parents: tuple[int, ...] | None = None
     session: bool = False
+    record: FrozenRecord | None = None
 
     def root(self) -> ProcessStat | None:
         """The root while it runs."""
@@ -111,7 +113,7 @@ class Tree:
         return tuple(found.values())
 
     def _orphans(self, root: ProcessStat | None) -> list[ProcessStat]:
-        found: list[ProcessStat] = []
+        found = [] if self.record is None else self.record.running()
         if self.marker is not None:
             lister = children_lister()
             pids = all_pids() if self.parents is None else [pid for one in self.parents for pid in lister(one)]
@@ -137,9 +139,11 @@ class Tree:
         settled: frozenset[int] | None = None
         while True:
             members = self.members()
-            for one in members:
-                if not one.stopped:
-                    send(one.pid, one.start_ticks, signal.SIGSTOP)
+            running = [one for one in members if not one.stopped]
+            if running and self.record is not None:
+                self.record.add(running)
+            for one in running:
+                send(one.pid, one.start_ticks, signal.SIGSTOP)
             seen = frozenset(one.pid for one in members)
             # Two looks in a row: a child forked just before its parent stopped may have been missed by the first.
             if seen == settled:
@@ -164,6 +168,8 @@ class Tree:
                 commands = [f"kill -CONT {one.pid}" for one in stopped]
                 raise RevertError(f"still stopped: {_named(stopped)}", commands=commands)
             await asyncio.sleep(_POLL_S)
+        if self.record is not None:
+            self.record.clear()
 
     async def kill(self, limit_ns: int = LIMIT_NS) -> None:
         """SIGKILL all of it and wait until it is gone. Legal when it is. Raises InjectError when some will not go.
@@ -182,6 +188,8 @@ class Tree:
             known |= {(one.pid, one.start_ticks): one for one in self.members()}
             running = [one for one in known.values() if alive(one.pid, one.start_ticks)]
             if not running:
+                if self.record is not None:
+                    self.record.clear()
                 return
             for one in running:
                 send(one.pid, one.start_ticks, signal.SIGKILL)

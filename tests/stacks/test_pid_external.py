@@ -13,6 +13,7 @@ from harness.errors import InjectError, UnsafeError
 from harness.model.ports import HostSettings, Identity
 from harness.model.stack import HostSpec, Instance
 from harness.model.wiring import Wiring
+from harness.stacks.client import end_stack
 from harness.stacks.external import KIND as EXTERNAL
 from harness.stacks.external import ExternalHost, endpoint
 from harness.stacks.pid import KIND, PidHost
@@ -28,8 +29,12 @@ signal.alarm(60)
 with open(sys.argv[1] + ".half", "w") as file:
     file.write(f"{os.getpid()}\\n")
 os.rename(sys.argv[1] + ".half", sys.argv[1])
-if os.fork() == 0:
-    signal.alarm(60)
+for session in ("the same", "its own"):
+    if os.fork() == 0:
+        signal.alarm(60)
+        if session == "its own":
+            os.setsid()
+        break
 with open(sys.argv[1] + ".all", "a") as file:
     file.write(f"{os.getpid()}\\n")
 while True:
@@ -71,13 +76,24 @@ async def test_keeps_the_contract_of_a_host(tmp_path, daemon) -> None:
 async def test_the_tree_of_an_attached_daemon(tmp_path, daemon, rig) -> None:
     host = pid_host(tmp_path, **daemon)
     identity = await host.start()
-    pids = await rig.noted("x.pid.all", 2)
+    pids = await rig.noted("x.pid.all", 3)
     await host.freeze(identity)
-    assert [read_stat(pid).state for pid in pids] == ["T", "T"]
-    os.kill(identity.pid, signal.SIGKILL)  # its child is an orphan now, still stopped, still in its session
-    await host.thaw(identity)
-    (orphan,) = set(pids) - {identity.pid}
-    assert read_stat(orphan).state in "SR"
+    assert [read_stat(pid).state for pid in pids] == ["T"] * 3
+    os.kill(identity.pid, signal.SIGKILL)  # its children are orphans now, still stopped
+    revived = PidHost.revive(host.recipe())
+    await revived.thaw(identity)
+    assert {read_stat(pid).state for pid in set(pids) - {identity.pid}} <= {"S", "R"}
+
+
+@pytest.mark.live
+@pytest.mark.slow
+async def test_the_end_of_the_stack_leaves_no_attached_one_stopped(tmp_path, daemon, rig) -> None:
+    host = pid_host(tmp_path, **daemon)
+    identity = await host.start()
+    pids = await rig.noted("x.pid.all", 3)
+    await host.freeze(identity)
+    assert await end_stack(str(tmp_path)) == ()
+    assert {read_stat(pid).state for pid in pids} <= {"S", "R"}
 
 
 async def test_a_number_means_that_process_alone(tmp_path, sleeper) -> None:
