@@ -23,6 +23,7 @@ from harness.spec.interpolate import Names, Scope, expand_counts, interpolate, n
 from harness.spec.merge import apply_profile, apply_set, read_extended
 from harness.spec.nodes import Entry, ListNode, MapNode, ScalarNode
 from harness.spec.report import At, Report, did_you_mean, known_names
+from harness.spec.yaml_text import shown
 
 __all__ = ["Loaded", "load_experiment", "load_stack"]
 
@@ -188,6 +189,7 @@ def _refuse_nulls(at: At, meant: Callable[[tuple[str | int, ...]], bool], report
 
 def _stack_alone(path: Path, job: _Job) -> tuple[Stack | None, tuple[str, ...]]:
     root = read_extended(path, job.sources)
+    job.report.expect_files(shown(source) for source in job.sources)
     _expect_kind(root, "stack", path)
     profiles = _profiles(root)
     root = apply_profile(root, job.profile, job.report)
@@ -251,6 +253,7 @@ def _texts(at: At, job: _Job) -> dict[str, str]:
 
 def _experiment(path: Path, job: _Job) -> tuple[Experiment | None, tuple[str, ...]]:
     root = read_extended(path, job.sources)
+    job.report.expect_files(shown(source) for source in job.sources)
     _expect_kind(root, "experiment", path)
     profiles = _profiles(root)
     raw = root

@@ -150,6 +150,11 @@ class Report:
             self._order.setdefault(problem.file, len(self._order))
             self.problems.append(problem)
 
+    def expect_files(self, names: Iterable[str]) -> None:
+        """Say in which order problems of different files are reported."""
+        for name in names:
+            self._order.setdefault(name, len(self._order))
+
     def include(self, problems: Iterable[Problem]) -> None:
         """Take over problems that were found elsewhere."""
         for problem in problems:

@@ -151,8 +151,20 @@ def _kind_model(model: type[BaseModel], prefix: str, definitions: dict[str, Sche
     for name, inner in made.pop("$defs", {}).items():
         definitions[f"{prefix}.{name}"] = _cleaned(inner)
     cleaned: Schema = _cleaned(made)
-    cleaned.setdefault("properties", {})
+    properties: Schema = cleaned.setdefault("properties", {})
+    for field in _read_before(model):
+        body = properties.get(field, {})
+        if body.get("type") == "array" and "items" in body:
+            # A kind that looks at the value first may take one item for a list of one, as `expect: 200` does.
+            properties[field] = {"anyOf": [body, body["items"]]}
     return cleaned
+
+
+def _read_before(model: type[BaseModel]) -> tuple[str, ...]:
+    """The keys whose values the model's own validators see before their type is checked."""
+    decorators = model.__pydantic_decorators__.field_validators.values()
+    fields = [name for one in decorators if one.info.mode == "before" for name in one.info.fields]
+    return tuple(model.model_fields[name].alias or name for name in fields if name in model.model_fields)
 
 
 def _keyed(role: Role, catalog: Catalog, reserved: type[BaseModel] | None) -> Schema:

@@ -60,8 +60,13 @@ def read(path: Path) -> MapNode:
 
 
 def _lines(text: str) -> tuple[str, ...]:
-    """The text's lines as problems may print them: one column for each character, whatever a terminal would make of it."""
-    return tuple("".join(one if one.isprintable() else " " for one in line) for line in text.splitlines()) or ("",)
+    """The text's lines as problems may print them: one column for each character, whatever a terminal would make of it.
+
+    Lines end where YAML 1.2 and editors end them. `str.splitlines` ends them at U+0085 and U+2028 too, and every place
+    after such a character would be wrong.
+    """
+    lines = text.removesuffix("\n").split("\n")
+    return tuple("".join(one if one.isprintable() else " " for one in line) for line in lines)
 
 
 def parse(text: str, source: Source) -> Node | None:
@@ -225,11 +230,17 @@ def _problem(place: Place, message: str, remedy: str | None = None) -> Problem:
 
 def _syntax(exc: MarkedYAMLError, source: Source) -> Problem:
     mark = exc.problem_mark or exc.context_mark
+    problem, remedy = _reworded(exc)
     if mark is None or not source.lines:
-        return Problem(file=source.name, message=f"not YAML: {exc.problem or exc.context}")
+        return Problem(file=source.name, message=problem, help=remedy)
     line = min(mark.line, len(source.lines) - 1)
     text = source.lines[line]
     column = min(mark.column if line == mark.line else len(text), len(text))
+    return _problem(Place(source=source, line=line + 1, column=column + 1), problem, remedy)
+
+
+def _reworded(exc: MarkedYAMLError) -> tuple[str, str | None]:
+    """The first syntax error in words that say what to do, and the remedy."""
     problem = (exc.problem or "").replace('"', "'")
     context = exc.context or ""
     remedy: str | None = None
@@ -269,4 +280,4 @@ def _syntax(exc: MarkedYAMLError, source: Source) -> Problem:
         )
     elif context:
         problem = f"{problem} {context}"
-    return _problem(Place(source=source, line=line + 1, column=column + 1), problem, remedy)
+    return problem, remedy

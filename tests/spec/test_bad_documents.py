@@ -116,3 +116,12 @@ def test_aliases_that_explode_are_refused(project: Any, catalog: Any) -> None:
     path = project.write("bomb.yaml", "\n".join(lines))
     with pytest.raises(SpecError, match="expected at most 200000 values once aliases are expanded"):
         load_experiment(path, catalog=catalog, env={})
+
+
+def test_lines_end_where_editors_end_them(project: Any, catalog: Any, good_texts: Any) -> None:
+    odd = "title: 'The \x85 primary \u2028 region'"
+    text = good_texts[1].replace("title: The primary region dies", odd).replace("for: 20s", "for: fifteen")
+    project.write("region-kill.yaml", text)
+    assert said_about(catalog).startswith(
+        "experiments/region-kill.yaml:14:10: error: timeline[0].for: expected a duration"
+    )
