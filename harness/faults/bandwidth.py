@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import field_validator
+
 from harness.faults.link import LinkFaultState, ToxicFault
 from harness.model.catalog import FaultKind
 from harness.model.fields import Params, Size
@@ -11,9 +13,16 @@ __all__ = ["KIND", "Bandwidth", "BandwidthParams"]
 
 
 class BandwidthParams(Params):
-    """`rate` in bytes per second, each way; Toxiproxy counts in KB, so at least "1KB/s"."""
+    """`rate` in bytes per second, each way; the fault proxy counts in KB of 1000 bytes, so at least "1KB/s"."""
 
     rate: Size
+
+    @field_validator("rate")
+    @classmethod
+    def _at_least_a_kilobyte(cls, rate: int) -> int:
+        if rate < 1000:
+            raise ValueError(f"expected at least '1KB/s', the fault proxy's unit, got '{rate}B/s'")
+        return rate
 
 
 class Bandwidth(ToxicFault):
@@ -25,7 +34,7 @@ class Bandwidth(ToxicFault):
         self.params = params
 
     def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
-        attributes = {"rate": max(1, self.params.rate // 1000)}
+        attributes = {"rate": round(self.params.rate / 1000)}
         return tuple(
             Toxic(name=name, type="bandwidth", stream=stream, attributes=attributes)
             for name, stream in zip(state.toxics, self.streams(), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from harness.faults.link import LinkFaultState, ToxicFault
 from harness.model.catalog import FaultKind
@@ -20,6 +20,13 @@ class LatencyParams(Params):
     delay: Duration
     jitter: Duration = Field(default=0)
     direction: Literal["both", "in", "out"] = "both"
+
+    @field_validator("delay")
+    @classmethod
+    def _at_least_a_millisecond(cls, delay_ns: int) -> int:
+        if delay_ns < 1_000_000:
+            raise ValueError(f"expected at least '1ms', the fault proxy's unit, got '{delay_ns}ns'")
+        return delay_ns
 
 
 class Latency(ToxicFault):

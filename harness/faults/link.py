@@ -7,11 +7,11 @@ import contextlib
 import secrets
 from typing import Any
 
-from harness.errors import InjectError
+from harness.errors import InjectError, RevertError
 from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, LinkState, Toxic, World
 
-__all__ = ["LinkFaultState", "ToxicFault", "connects", "link_of", "own_name"]
+__all__ = ["LinkFaultState", "ToxicFault", "connects", "evidence_of", "link_of", "own_name"]
 
 CONNECT_LIMIT_S = 1.0
 WITNESS_LIMIT_S = 3.0
@@ -98,12 +98,22 @@ class ToxicFault:
         """Connections that the toxics have hit so far; None where the server cannot tell."""
         if not world.links.embedded:
             return None
-        evidence = await _evidence(world, state.link)
+        evidence = await evidence_of(world, state.link)
         return sum(int(toxic["affected"]) for toxic in evidence["toxics"] if toxic["name"] in state.toxics)
 
     async def revert(self, state: LinkFaultState, world: World) -> None:
-        for name in state.toxics:
-            await world.links.remove(state.link, name)
+        """Remove every toxic of ours, whatever becomes of the others. Raises RevertError with what would do it by hand."""
+        results = await asyncio.gather(
+            *(world.links.remove(state.link, name) for name in state.toxics), return_exceptions=True
+        )
+        failures = [result for result in results if isinstance(result, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, InjectError):
+                raise failure
+        if failures:
+            proxy = f"{world.links.url}/proxies/{state.link}"
+            commands = [f"curl -X DELETE {proxy}/toxics/{name}" for name in state.toxics]
+            raise RevertError(f"link {state.link}: {failures[0]}", commands=commands) from failures[0]
 
     async def verify(self, state: LinkFaultState, world: World) -> Evidence:
         there = {toxic.name for toxic in (await world.links.get(state.link)).toxics}
@@ -114,6 +124,6 @@ class ToxicFault:
         return Evidence(present=bool(left), at_ns=world.clock.now_ns(), what=what)
 
 
-async def _evidence(world: World, link: str) -> Any:
+async def evidence_of(world: World, link: str) -> Any:
     """The embedded server's account of a link, beyond the `LinkControl` port that every server can keep."""
     return await world.links.evidence(link)  # type: ignore[attr-defined]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
-from harness.faults.link import LinkFaultState, ToxicFault, _evidence
+from harness.faults.link import LinkFaultState, ToxicFault, evidence_of
 from harness.model.catalog import FaultKind
 from harness.model.fields import Params
 from harness.model.ports import Evidence, Toxic, World
 
 __all__ = ["KIND", "Partition", "PartitionParams"]
+
+_QUIET_S = 0.02
 
 
 class PartitionParams(Params):
@@ -37,17 +40,25 @@ class Partition(ToxicFault):
         )
 
     async def witness(self, state: LinkFaultState, world: World) -> Evidence:
-        """On the embedded proxy: it stands *and* nobody is accepted; a cut that a newcomer could cross is none."""
+        """On the embedded proxy: nobody is accepted *and* not a byte is read that way for a while, whoever talks."""
         evidence = await super().witness(state, world)
         if not evidence.present or not world.links.embedded:
             return evidence
-        seen = await _evidence(world, state.link)
-        what = (
-            f"link {state.link} reads nothing and accepts nobody"
-            if seen["gated"]
-            else f"link {state.link} still accepts"
-        )
-        return Evidence(present=bool(seen["gated"]), at_ns=world.clock.now_ns(), what=what)
+        before = await evidence_of(world, state.link)
+        at_ns = world.clock.now_ns()
+        await asyncio.sleep(_QUIET_S)
+        after = await evidence_of(world, state.link)
+        moved = [
+            stream for stream in self.streams() if before["received_bytes"][stream] != after["received_bytes"][stream]
+        ]
+        if not (before["gated"] and after["gated"]):
+            what = f"link {state.link} still accepts"
+        elif moved:
+            what = f"link {state.link} still reads {' and '.join(moved)}"
+        else:
+            what = f"link {state.link} reads nothing and accepts nobody"
+            return Evidence(present=True, at_ns=at_ns, what=what)
+        return Evidence(present=False, at_ns=at_ns, what=what)
 
     async def _touched(self, state: LinkFaultState, world: World) -> int | None:
         return None  # a cut is there whether or not anybody talks

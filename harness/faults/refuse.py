@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.errors import InjectError, RevertError
 from harness.faults.link import LinkFaultState, connects, link_of
 from harness.model.catalog import FaultKind
 from harness.model.fields import Params
@@ -36,8 +37,13 @@ class Refuse:
         return Evidence(present=not accepted, at_ns=world.clock.now_ns(), what=what)
 
     async def revert(self, state: LinkFaultState, world: World) -> None:
-        if state.was_enabled:
+        if not state.was_enabled:
+            return
+        try:
             await world.links.set_enabled(state.link, True)
+        except InjectError as exc:
+            command = f"curl -X POST {world.links.url}/proxies/{state.link} -d '{{\"enabled\": true}}'"
+            raise RevertError(f"link {state.link}: {exc}", commands=[command]) from exc
 
     async def verify(self, state: LinkFaultState, world: World) -> Evidence:
         """Open again. Whether it accepts is the target's matter too: a link whose target is down refuses by itself."""

@@ -2,15 +2,18 @@
 
 The adapter adds what the library lacks: a deadline on every call, errors on 5xx, the server chosen per call (the library
 keeps host and port class-wide; here they are read from a context variable, so that one hung server never blocks another),
-a GET after every change, names of our own, and the refusal to touch what others set. Calls run in threads.
+a GET after every change, names of our own, and the refusal to touch what others set. Each call runs in a thread of its
+own, which dies with the process: a pool would let a few hung calls hold up those to another server.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, ClassVar, TypeVar
@@ -40,6 +43,7 @@ class Links:
         self._url = url
         self._address = (parts.hostname, parts.port or 8474)
         self._embedded = embedded
+        self._created: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -67,6 +71,8 @@ class Links:
             raise InjectError(f"link {link}: the fault proxy accepted {toxic.type} {toxic.name!r} but does not show it")
 
     async def remove(self, link: str, toxic: str) -> None:
+        if not toxic.startswith(OWN_PREFIX):
+            raise UnsafeError(f"toxic {toxic!r} on {link}: ours begin with {OWN_PREFIX!r}, this one is someone else's")
         state = await self.get(link)
         if not any(there.name == toxic for there in state.toxics):
             return
@@ -102,25 +108,36 @@ class Links:
         found: JsonObject = links[link]
         return found
 
-    async def reset_open(self, link: str) -> int:
-        """RST to every open connection of a link (embedded server only); how many there were."""
-        before = await self.evidence(link)
-        await self._plain("POST", f"/blackstart/links/{quote(link, safe='')}/reset")
-        return int(before["connections"]["open"])
-
     async def create(self, name: str, listen: str, upstream: str, options: Mapping[str, bool]) -> LinkState:
-        """A new proxy. Raises UnsafeError when the name or the port is taken."""
+        """A new proxy, or the very same one that its server has already: that one is used, and never deleted by us.
+
+        Raises UnsafeError when the name or the port is taken.
+        """
+        known = await self._plain("GET", "/proxies")
+        if name in known:
+            state = self._own_only(_state(known[name]))
+            if (state.listen, state.upstream) != (listen, upstream):
+                raise UnsafeError(
+                    f"link {name}: {self._url} already has a proxy {name!r} from {state.listen} to {state.upstream},"
+                    f" expected {listen} to {upstream}",
+                    remedy="delete that proxy, or give the link another name",
+                )
+            return state
         body: JsonObject = {"name": name, "listen": listen, "upstream": upstream, "enabled": True}
         if self._embedded:
             body["blackstart"] = dict(options)
         try:
-            return _state(await self._plain("POST", "/proxies", body))
+            state = _state(await self._plain("POST", "/proxies", body))
         except InjectError as exc:
             raise UnsafeError(f"link {name}: {exc}", remedy="free the port, or give the link another `listen`") from exc
+        self._created.add(name)
+        return state
 
     async def delete(self, name: str) -> None:
-        """Remove a proxy. Legal when it is gone."""
-        await self._plain("DELETE", f"/proxies/{quote(name, safe='')}", missing_ok=True)
+        """Remove a proxy that this control created; any other stays. Legal when it is gone."""
+        if name in self._created:
+            await self._plain("DELETE", f"/proxies/{quote(name, safe='')}", missing_ok=True)
+            self._created.discard(name)
 
     @staticmethod
     def _own_only(state: LinkState) -> LinkState:
@@ -151,11 +168,11 @@ class Links:
         """The call's answer, from a thread, or InjectError: a hung server costs its deadline and nothing else."""
         try:
             async with asyncio.timeout(CALL_LIMIT_S + 1):
-                return await asyncio.to_thread(call)
+                return await _in_thread(call)
         except TimeoutError as exc:
             raise InjectError(f"fault proxy at {self._url}: {what}: no answer within {CALL_LIMIT_S:g} s") from exc
         except (OSError, http.client.HTTPException, ValueError) as exc:
-            raise InjectError(f"fault proxy at {self._url}: {what}: {exc or type(exc).__name__}") from exc
+            raise InjectError(f"fault proxy at {self._url}: {what}: {str(exc) or type(exc).__name__}") from exc
 
 
 class PlainLinks(Links):
@@ -178,33 +195,44 @@ class ToxiproxyLinks(Links):
     """Changes through `toxiproxy-python`, Shopify's API as its users know it."""
 
     def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
-        self._choose()
-        proxy = self._proxy(link)
-        if exists:
-            _library().APIConsumer.post(f"/proxies/{link}/toxics/{toxic.name}", json=_body(toxic))
-        else:
-            proxy.add_toxic(**_body(toxic))
+        with self._library() as consumer:
+            if exists:  # the library cannot update a toxic
+                consumer.post(f"/proxies/{link}/toxics/{toxic.name}", json=_body(toxic))
+            else:
+                self._proxy(link).add_toxic(**_body(toxic))
 
     def _drop(self, link: str, toxic: str) -> None:
-        self._choose()
-        self._proxy(link).destroy_toxic(toxic)
+        with self._library():
+            self._proxy(link).destroy_toxic(toxic)
 
     def _enable(self, link: str, enabled: bool) -> None:
-        self._choose()
-        proxy = self._proxy(link)
-        if enabled:
-            proxy.enable()
-        else:
-            proxy.disable()
+        with self._library():
+            proxy = self._proxy(link)
+            if enabled:
+                proxy.enable()
+            else:
+                proxy.disable()
 
-    def _choose(self) -> None:
-        _server.set(self._address)  # this thread's copy of the context: the next call may go elsewhere
+    @contextlib.contextmanager
+    def _library(self) -> Iterator[Any]:
+        """The library's `APIConsumer`, talking to our server from this thread; its errors become ValueError."""
+        from toxiproxy import exceptions
+
+        api = _library()
+        chosen = _server.set(self._address)
+        try:
+            yield api.APIConsumer
+        except (exceptions.InvalidToxic, exceptions.NotFound, exceptions.ProxyExists) as exc:
+            text = exc.args[0] if exc.args else b""
+            said = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+            raise ValueError(f"answered {said.strip()[:200]}") from exc
+        finally:
+            _server.reset(chosen)
 
     @staticmethod
     def _proxy(link: str) -> Any:
         from toxiproxy import Toxiproxy
 
-        _library()
         proxy = Toxiproxy().get_proxy(link)
         if proxy is None:
             raise ValueError(f"no proxy {link!r}")
@@ -258,6 +286,30 @@ def _library() -> Any:
     return api
 
 
+async def _in_thread(call: Callable[[], T]) -> T:
+    """What `call` returns or raises, from a daemon thread of its own. A cancelled caller leaves the thread behind."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def deliver(settle: Callable[[], None]) -> None:
+        if not done.done():  # else nobody waits any more
+            settle()
+
+    def work() -> None:
+        try:
+            answer = call()
+        except Exception as exc:  # carried over to the caller, who raises it
+            failure = exc
+            settle = lambda: done.set_exception(failure)  # noqa: E731
+        else:
+            settle = lambda: done.set_result(answer)  # noqa: E731
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits either
+            loop.call_soon_threadsafe(deliver, settle)
+
+    threading.Thread(target=work, name="fault-proxy-call", daemon=True).start()
+    return await done
+
+
 def _request(
     address: tuple[str, int], method: str, path: str, body: JsonObject | None = None, *, missing_ok: bool = False
 ) -> JsonObject:
@@ -288,21 +340,30 @@ def _body(toxic: Toxic) -> JsonObject:
 
 
 def _state(raw: JsonObject) -> LinkState:
-    toxics = tuple(
-        Toxic(
-            name=toxic["name"],
-            type=toxic["type"],
-            stream=toxic["stream"],
-            toxicity=toxic["toxicity"],
-            attributes=toxic["attributes"],
+    """A proxy out of an answer. Raises InjectError when the server's answer is not one."""
+    try:
+        toxics = tuple(
+            Toxic(
+                name=toxic["name"],
+                type=toxic["type"],
+                stream=toxic["stream"],
+                toxicity=toxic["toxicity"],
+                attributes=toxic["attributes"],
+            )
+            for toxic in raw.get("toxics") or ()
         )
-        for toxic in raw.get("toxics") or ()
-    )
-    return LinkState(
-        name=raw["name"], listen=raw["listen"], upstream=raw["upstream"], enabled=raw["enabled"], toxics=toxics
-    )
+        return LinkState(
+            name=raw["name"], listen=raw["listen"], upstream=raw["upstream"], enabled=raw["enabled"], toxics=toxics
+        )
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise InjectError(f"expected a proxy as Toxiproxy shows one, got {str(raw)[:200]!r}") from exc
 
 
 def _same(there: Toxic, wanted: Toxic) -> bool:
+    """Whether the server shows the toxic that was asked for; it keeps toxicity in 32 bits."""
     attributes = {name: there.attributes.get(name) for name in wanted.attributes}
-    return there.name == wanted.name and there.type == wanted.type and attributes == dict(wanted.attributes)
+    return (
+        (there.name, there.type, there.stream.lower()) == (wanted.name, wanted.type, wanted.stream)
+        and abs(there.toxicity - wanted.toxicity) < 1e-6
+        and attributes == dict(wanted.attributes)
+    )

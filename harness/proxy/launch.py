@@ -51,11 +51,13 @@ async def start_embedded(seed: int, log: Path) -> EmbeddedProxy:
     try:
         async with asyncio.timeout(READY_LIMIT_S):
             ready = json.loads(await process.stdout.readline())
-    except (TimeoutError, ValueError) as exc:
+    except BaseException as exc:  # a cancel, too: nobody else knows of this process yet
         if process.returncode is None:
             process.kill()
         await process.wait()
-        raise UnsafeError("the embedded fault proxy did not come up", remedy=f"see {log}") from exc
+        if isinstance(exc, (TimeoutError, ValueError)):
+            raise UnsafeError("the embedded fault proxy did not come up", remedy=f"see {log}") from exc
+        raise
     url = f"http://{ready['host']}:{ready['port']}"
     return EmbeddedProxy(process=process, links=ToxiproxyLinks(url, embedded=True))
 
