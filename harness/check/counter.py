@@ -7,7 +7,7 @@ import numpy as np
 from harness.check.amounts import amounts
 from harness.check.context import CheckContext
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, below, counted
-from harness.check.index import Bools, Ints
+from harness.check.index import Bools
 from harness.history.history import History
 from harness.model.catalog import CheckKind
 from harness.model.experiment import CheckSpec
@@ -43,9 +43,9 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     final = (reads.phase == 2) & ~np.isin(reads.region, aside)
     judged = np.where(reads.phase == 2, final, ground.judged[reads.row])
     outside = np.flatnonzero(judged & ((found.shown < found.lo) | (found.shown > found.hi)))
-    ledgers = np.flatnonzero(final & found.ledger)
+    ledgers = final & found.ledger
     doubled, missing = _ledger(ground, ledgers)
-    unknown = ground.gaps() + ground.unread() + (ground.unnamed() if len(ledgers) else [])
+    unknown = ground.gaps() + ground.unread() + (ground.unnamed() if np.any(ledgers) else [])
     if found.nonsense:
         unknown.append(f"{counted(found.nonsense, 'addition')} carried no whole number")
     rows = [
@@ -53,7 +53,7 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
         for read in outside[: EVIDENCE_ROWS // 2].tolist()
     ]
     rows += _entry_rows(ground, doubled, "more than once in a final ledger")
-    rows += _entry_rows(ground, missing, "in no final ledger of a region")
+    rows += _entry_rows(ground, missing, "missing in a final ledger")
     counts = {
         "outside": len(outside),
         "doubled": int(np.count_nonzero(doubled)),
@@ -66,27 +66,30 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
             broken=_sentence(counts, asked) if broken else None,
             unknown=tuple(unknown),
             holds=f"0 of {counted(asked, 'sum')} outside what was added: {below(max(asked, 1))}"
-            + ("; the ledger has each event once" if len(ledgers) else "; there was no ledger"),
+            + ("; the ledger has each event once" if np.any(ledgers) else "; there was no ledger"),
             counts=counts,
-            volume=ground.volume() | {"ledgers": len(ledgers)},
+            volume=ground.volume() | {"ledgers": int(np.count_nonzero(ledgers))},
             evidence=tuple(rows),
         )
     )
 
 
-def _ledger(ground: Ground, ledgers: Ints) -> tuple[Bools, Bools]:
-    """(entries more than once in a final ledger, acknowledged entries absent from one that should have them)."""
-    entries, reads = ground.entries, ground.reads
+def _ledger(ground: Ground, ledgers: Bools) -> tuple[Bools, Bools]:
+    """(entries more than once in a final ledger, acknowledged entries absent from a region's last one)."""
+    entries, reads, index = ground.entries, ground.reads, ground.index
     count = len(entries)
-    doubled, missing = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-    final = np.zeros(len(reads), dtype=np.bool_)
-    final[ledgers] = True
-    homes = ground.index.homes(final)
-    for read in ledgers.tolist():
-        values = reads.flat[reads.start[read] : reads.start[read + 1]]
-        times = np.bincount(values[values < count], minlength=count)
-        doubled |= times > 1
-        missing |= ground.acked & (homes == reads.name[read]) & (times == 0)
+    owner = reads.owner
+    mine = ledgers[owner] & (reads.flat < count)
+    pairs = np.sort(owner[mine] * (count + 1) + reads.flat[mine])
+    doubled = np.zeros(count, dtype=np.bool_)
+    doubled[pairs[1:][pairs[1:] == pairs[:-1]] % (count + 1)] = True
+    missing = np.zeros(count, dtype=np.bool_)
+    for region in ground.regions:
+        latest = index.latest_finals(region)
+        latest = latest[ledgers[latest]]
+        chosen = np.zeros(len(reads), dtype=np.bool_)
+        chosen[latest] = True
+        missing |= ground.acked & (index.homes(chosen) >= 0) & ~index.seen(latest)
     return doubled & ground.judged_entries, missing
 
 
@@ -96,7 +99,7 @@ def _entry_rows(ground: Ground, mask: Bools, words: str) -> list[EvidenceRow]:
 
 def _sentence(counts: dict[str, int], asked: int) -> str:
     words = {
-        "outside": f"of {counted(asked, 'sum')} are outside what was added",
+        "outside": f"of {asked:,} sums outside what was added",
         "doubled": "events are more than once in the ledger",
         "missing": "acknowledged events are not in the ledger",
     }

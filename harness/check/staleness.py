@@ -62,8 +62,9 @@ def _missing(ground: Ground, order: Ints, home: Ints, asked: tuple[Ints, Ints, I
     owner = place[reads.owner]
     flat, owner = reads.flat[owner >= 0], owner[owner >= 0]
     hit = (rank[flat] >= begin[owner]) & (rank[flat] < begin[owner] + need[owner])
-    distinct = np.unique(owner[hit] * (count + 1) + flat[hit])
-    have = np.bincount(distinct // (count + 1), minlength=len(which))
+    pairs = np.sort(owner[hit] * (count + 1) + flat[hit])  # far quicker than np.unique, which hashes
+    once = np.append(pairs[1:] != pairs[:-1], True)[: len(pairs)]
+    have = np.bincount(pairs[once] // (count + 1), minlength=len(which))
     stale = []
     for short in np.flatnonzero(have < need).tolist():
         shown, first = set(reads.values(int(which[short]))), int(begin[short])
