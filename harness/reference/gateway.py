@@ -246,6 +246,7 @@ async def _build(
 ) -> None:
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=10))
     metrics = Metrics(region=args.region)
+    metrics.gauge("gw_admission_limit", args.admit)
     journal = Channel(tasks, session, args.journal.rstrip("/") + "/v1/calls")
     up = Upstream(session=session, engine=args.engine.rstrip("/"), journal=journal, metrics=metrics)
     gateway = _Gateway(args, tasks, up, mutants)

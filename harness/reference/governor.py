@@ -18,7 +18,7 @@ class Limits:
     peer_silent_async_ns: int = 10_000_000_000  # async: the same; nobody waits for it, so there is no hurry
     lease_ns: int = 1_400_000_000
     fresh_ns: int = 700_000_000  # older views decide nothing but a promotion
-    join_lag: int = 64  # entries
+    join_lag: int = 256  # entries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,12 +40,6 @@ class Timing:
     mutant_lag_s: float = 0.4
 
 
-@dataclass(slots=True)
-class _Waiter:
-    seq: int
-    done: asyncio.Future[None]
-
-
 class Replica:
     """The journal of one region, as primary or as standby."""
 
@@ -59,7 +53,7 @@ class Replica:
         self._executor = executor
         self._mutants = mutants
         self._queue: asyncio.Queue[tuple[Callable[[Journal], Any], asyncio.Future[Any]]] = asyncio.Queue()
-        self._waiters: list[_Waiter] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self.config = journal.config
         self._seq = journal.last_seq
@@ -197,9 +191,9 @@ class Replica:
         self._heads.clear()
         self._heads.append((self._seq, time.monotonic_ns()))
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done.done():
-                waiter.done.set_exception(Refused("fenced", epoch=self._epoch()))
+        for _, done in waiters:
+            if not done.done():
+                done.set_exception(Refused("fenced", epoch=self._epoch()))
 
     async def _submit(self, operation: Callable[[Journal], _T]) -> _T:
         waiter: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
@@ -215,15 +209,12 @@ class Replica:
         if not self._waiters or not self._may_ack():
             return
         committed = self.committed()
-        left: list[_Waiter] = []
-        for waiter in self._waiters:
-            if waiter.done.done():
-                continue
-            if waiter.seq <= committed:
-                waiter.done.set_result(None)
-            else:
-                left.append(waiter)
-        self._waiters = left
+        waiters, self._waiters = self._waiters, []
+        for seq, done in waiters:
+            if seq > committed:
+                self._waiters.append((seq, done))
+            elif not done.done():
+                done.set_result(None)
 
     async def _counted(self, seq: int, epoch: int) -> None:
         """Return once the entry counts; raise Refused when that can no longer be known here."""
@@ -231,11 +222,11 @@ class Replica:
             raise Refused("fenced", epoch=self._epoch())
         if seq <= self.committed() and self._may_ack():
             return
-        waiter = _Waiter(seq, asyncio.get_running_loop().create_future())
-        self._waiters.append(waiter)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((seq, done))
         try:
             async with asyncio.timeout(self.timing.commit_s):
-                await waiter.done
+                await done
         except TimeoutError:
             raise Refused("commit_timeout", seq=seq) from None
 

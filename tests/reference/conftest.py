@@ -107,6 +107,15 @@ class Answer:
     exact: bool | None = None  # of an acknowledged answer: its text is what the stack says it is
 
 
+@dataclass
+class Findings:
+    """What a region's log says about what clients were told."""
+
+    lost: list[str]
+    doubled: list[str]
+    reordered: list[str]
+
+
 class Stack:
     """Seven processes on free loopback ports; every process can be killed, paused and started again."""
 
@@ -121,6 +130,8 @@ class Stack:
         self.links: dict[str, Link] = {}
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.http: aiohttp.ClientSession
+        self.extra: dict[str, list[str]] = {}  # more arguments, by process
+        self._loads = 0
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
@@ -145,7 +156,7 @@ class Stack:
         else:
             extra = ["--region", region, "--db", str(self.path / name)]
             extra += ["--peer", self._link(f"repl-{short}-{other}")]
-        return [sys.executable, "-m", f"harness.reference.{module}", *common, *extra]
+        return [sys.executable, "-m", f"harness.reference.{module}", *common, *extra, *self.extra.get(name, [])]
 
     async def start(self) -> None:
         targets = {
@@ -245,12 +256,14 @@ class Stack:
         self, seconds: float, rate: float = 30, sessions: int = 20, midway: Awaitable[None] | None = None
     ) -> list[Answer]:
         """Open-loop turns at an even rate; each session has at most one turn under way, or is skipped."""
+        self._loads += 1
+        tag = f"l{self._loads}"
         answers: list[Answer] = []
         busy: set[int] = set()
 
         async def one(index: int, number: int) -> None:
             busy.add(index)
-            answers.append(await self.turn(f"s{index}", f"s{index}-{number}"))
+            answers.append(await self.turn(f"s{index}", f"{tag}-{number}"))
             busy.discard(index)
 
         async with asyncio.TaskGroup() as tasks:
@@ -280,40 +293,38 @@ class Stack:
             assert time.monotonic() < deadline, f"{one} {two} {await self.events()}"
             await asyncio.sleep(0.1)
 
+    async def judge(self, short: str, answers: list[Answer]) -> Findings:
+        """Compare what was acknowledged with one region's log."""
+        found = Findings([], [], [])
+        sessions = sorted({answer.session for answer in answers})
+        logs = await asyncio.gather(*(self.values(short, session) for session in sessions))
+        for session, values in zip(sessions, logs, strict=True):
+            acked = sorted((a for a in answers if a.session == session and a.acked), key=lambda a: a.done)
+            found.lost += [a.value for a in acked if a.value not in values]
+            found.doubled += sorted({value for value in values if values.count(value) > 1})
+            kept = [a.value for a in acked if a.value in values]
+            if [value for value in dict.fromkeys(values) if value in kept] != kept:
+                found.reordered.append(session)
+        return found
+
 
 async def _as_coroutine(awaitable: Awaitable[None]) -> None:
     await awaitable
 
 
-@dataclass
-class Findings:
-    """What a region's log says about what clients were told."""
-
-    lost: list[str]
-    doubled: list[str]
-    reordered: list[str]
-
-
-async def judge(stack: Stack, short: str, answers: list[Answer]) -> Findings:
-    """Compare what was acknowledged with one region's log."""
-    found = Findings([], [], [])
-    for session in sorted({answer.session for answer in answers}):
-        values = await stack.values(short, session)
-        acked = sorted((a for a in answers if a.session == session and a.acked), key=lambda a: a.done)
-        found.lost += [a.value for a in acked if a.value not in values]
-        found.doubled += sorted({value for value in values if values.count(value) > 1})
-        kept = [a.value for a in acked if a.value in values]
-        if [value for value in dict.fromkeys(values) if value in kept] != kept:
-            found.reordered.append(session)
-    return found
+@pytest.fixture
+def new_stack(tmp_path: Path) -> Stack:
+    """A stack that is not started."""
+    return Stack(tmp_path)
 
 
 @pytest.fixture
 async def make_stack(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Stack]]]:
     started: list[Stack] = []
 
-    async def make(replication: str = "sync", mutant: str = "") -> Stack:
+    async def make(replication: str = "sync", mutant: str = "", extra: dict[str, list[str]] | None = None) -> Stack:
         stack = Stack(tmp_path, replication, mutant)
+        stack.extra = extra or {}
         started.append(stack)
         await stack.start()
         await stack.ready()
