@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 __all__ = [
     "NS_PER_S",
@@ -57,7 +58,7 @@ def parse_ratio(text: str) -> float:
     match = _RATIO.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"expected a percentage such as '99.9%', got {text!r}")
-    return float(match[1]) / 100
+    return float(Decimal(match[1]) / 100)  # 99.9 / 100 in binary is not the nearest ratio to 0.999
 
 
 def parse_bytes(text: str) -> int:

@@ -36,7 +36,8 @@ async def recover_run(run_dir: Path, catalog: Catalog) -> Aftermath:
     opened = JournalView.read(journal).opened
     if opened is not None and is_alive(opened.pid, opened.ticks):
         raise UnsafeError(
-            f"run {opened.run_id} is under way (pid {opened.pid})", remedy="interrupt it; recover is for dead runs"
+            f"run {opened.run_id} is under way (pid {opened.pid})",
+            remedy="`blackstart halt` it; recover is for dead runs",
         )
     outcome = await resolve(journal, catalog, by="recover")
     if outcome.clean:

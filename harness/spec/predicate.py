@@ -133,8 +133,7 @@ def _value(name: str, text: str, unit: Unit, op: str) -> float:
             case "ns":
                 return parse_duration(text)
             case "ratio":
-                # 99.9 / 100 is a little more than 0.999: 999 good of 1000 would miss a limit of 99.9%.
-                return round(parse_ratio(text), 12)
+                return parse_ratio(text)
     except ValueError as exc:
         hint = ""
         if _NUMBER.fullmatch(text):
