@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +14,12 @@ import typer
 
 from harness.cli.documents import ProfileOption, SetOption, load
 from harness.cli.evidence import ReportsOption
-from harness.cli.output import JsonFlag, say
+from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.cli.progress import Progress
 from harness.units import format_duration
 
 if TYPE_CHECKING:
+    from harness.model.experiment import Experiment
     from harness.model.plan import Plan
     from harness.model.result import Result
     from harness.store.rundir import RunDir
@@ -27,7 +29,7 @@ __all__ = ["carry_out", "register", "show"]
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command(epilog="Examples: blackstart run region-kill; blackstart run my.yaml --profile ci --json")(run)
+    app.command(epilog="Examples: blackstart run region-kill; blackstart run my.yaml --times 3 --json")(run)
     app.command(epilog="Examples: blackstart report last; blackstart report 20261123T100002Z-region-kill-7f3a")(report)
 
 
@@ -40,22 +42,93 @@ def run(
         str | None, typer.Option(help="The stack's name, to drill a protected environment.")
     ] = None,
     expect: Annotated[str | None, typer.Option(help="Exit 0 when exactly this comes, such as FAIL:durable.")] = None,
+    times: Annotated[
+        int | None, typer.Option(min=1, help="How often to run it; default: `runs.times` of the file.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Run an experiment: start or attach, steady state, break, heal, read back, judge, report. Exit codes: see README."""
     from harness.errors import UnsafeError
     from harness.plan.make import make_plan
     from harness.registry import catalog
+    from harness.run.repeat import seeds
 
-    plan = make_plan(load(experiment, sets, profile).value, catalog())
-    if plan.protected and confirm_target != plan.experiment.stack.name:
-        name = plan.experiment.stack.name
+    spec: Experiment = load(experiment, sets, profile).value
+    if expect is not None:
+        _check_expected(expect)
+    plans = [make_plan(replace(spec, seed=seed), catalog()) for seed in seeds(spec.seed, times or spec.runs.times)]
+    if plans[0].protected and confirm_target != spec.stack.name:
         raise UnsafeError(
-            f"stack {name!r} is in {plan.experiment.stack.environment!r}", remedy=f"say --confirm-target {name}"
+            f"stack {spec.stack.name!r} is in {spec.stack.environment!r}",
+            remedy=f"say --confirm-target {spec.stack.name}",
         )
-    result, run_dir = carry_out(plan, reports)
+    if len(plans) > 1:
+        raise typer.Exit(_run_series(plans, reports, expect, json))
+    result, run_dir = carry_out(plans[0], reports)
     show(result, run_dir, json)
     raise typer.Exit(_exit_code(result, expect))
+
+
+def _run_series(plans: list[Plan], reports: Path, expect: str | None, json: bool) -> int:
+    """The exit code of an experiment run several times, each run with a seed, directory and report of its own."""
+    from harness.judge import matches_expectation
+    from harness.model.verdict import EXIT_CODES, Verdict
+    from harness.report.terminal import render_terminal
+    from harness.run.repeat import ENDS_SERIES, is_flaky, overall
+
+    runs = []
+    for number, plan in enumerate(plans, start=1):
+        say(f"\n== run {number} of {len(plans)}")
+        result, run_dir = carry_out(plan, reports)
+        runs.append((plan, result, run_dir))
+        if not json:
+            sys.stdout.write(render_terminal(result, 100, sys.stdout.isatty()) + "\n")
+        if result.verdict in ENDS_SERIES:
+            say(f"{result.verdict}: the other {len(plans) - number} run(s) are not begun")
+            break
+    verdicts = [result.verdict for _, result, _ in runs]
+    require = plans[0].experiment.runs.require
+    verdict = overall(verdicts, require)
+    rows = [
+        {
+            "run_id": run_dir.run_id,
+            "seed": plan.experiment.seed,
+            "verdict": str(result.verdict),
+            "report": str(run_dir.path / "report.html"),
+        }
+        for plan, result, run_dir in runs
+    ]
+    if json:
+        show_json(
+            {
+                "verdict": str(verdict),
+                "exit_code": EXIT_CODES[verdict],
+                "flaky": is_flaky(verdicts),
+                "require": require,
+                "runs": rows,
+            }
+        )
+    else:
+        show_rows(("run", "verdict", "seed"), [[str(row[column]) for column in ("run_id", "verdict", "seed")] for row in rows])
+    flaky = ", flaky" if is_flaky(verdicts) else ""
+    say(f"{verdict}{flaky}: {verdicts.count(Verdict.PASS)} of {len(plans)} runs passed, {require} must")
+    if expect is None:
+        return EXIT_CODES[verdict]
+    odd = [result for _, result, _ in runs if not matches_expectation(result, expect)]
+    say(f"as expected: {expect}, every time" if not odd else f"expected {expect}, {len(odd)} run(s) came out otherwise")
+    if not odd and len(runs) == len(plans):
+        return 0
+    return EXIT_CODES[verdict] or EXIT_CODES[Verdict.FAIL]
+
+
+def _check_expected(expect: str) -> None:
+    """Raises SpecError for an expectation that no run can meet, before anything is run."""
+    from harness.errors import SpecError
+    from harness.model.verdict import Verdict
+
+    name = expect.partition(":")[0].strip().upper()
+    if name not in Verdict.__members__:
+        raise SpecError(f"--expect: no verdict {name!r}; there are {', '.join(Verdict)}")
 
 
 def _exit_code(result: Result, expect: str | None) -> int:
