@@ -109,7 +109,9 @@ def _run_series(plans: list[Plan], reports: Path, expect: str | None, json: bool
             }
         )
     else:
-        show_rows(("run", "verdict", "seed"), [[str(row[column]) for column in ("run_id", "verdict", "seed")] for row in rows])
+        show_rows(
+            ("run", "verdict", "seed"), [[str(row[column]) for column in ("run_id", "verdict", "seed")] for row in rows]
+        )
     flaky = ", flaky" if is_flaky(verdicts) else ""
     say(f"{verdict}{flaky}: {verdicts.count(Verdict.PASS)} of {len(plans)} runs passed, {require} must")
     if expect is None:
