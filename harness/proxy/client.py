@@ -56,6 +56,10 @@ class Links:
     def recipe(self) -> JsonObject:
         return {"url": self._url, "embedded": self._embedded}
 
+    async def version(self) -> str:
+        """What the server calls itself. Raises InjectError when none answers."""
+        return str((await self._plain("GET", "/version"))["version"])
+
     async def get(self, link: str) -> LinkState:
         raw = await self._plain("GET", f"/proxies/{quote(link, safe='')}")
         return _state(raw)

@@ -1,27 +1,30 @@
-"""Starts the embedded fault proxy as a process of its own and puts a stack's links on it."""
+"""Starts a fault proxy as a process of its own, the embedded one or Shopify's, and puts a stack's links on it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UnsafeError
+from harness.errors import InjectError, UnsafeError
 from harness.model.stack import Stack
 from harness.model.wiring import Wiring
 from harness.proxy.client import Links, ToxiproxyLinks
 
-__all__ = ["EmbeddedProxy", "create_links", "start_embedded"]
+__all__ = ["StartedProxy", "create_links", "start_embedded", "start_toxiproxy"]
 
 READY_LIMIT_S = 10.0
+_ASK_EVERY_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddedProxy:
-    """A running embedded server. It outlives the conductor on purpose: the reaper heals its links, then ends it."""
+class StartedProxy:
+    """A running server of ours. It outlives the conductor on purpose: the reaper heals its links, then ends it."""
 
     process: asyncio.subprocess.Process
     links: ToxiproxyLinks
@@ -31,7 +34,7 @@ class EmbeddedProxy:
         return self.process.pid
 
 
-async def start_embedded(seed: int, log: Path) -> EmbeddedProxy:
+async def start_embedded(seed: int, log: Path) -> StartedProxy:
     """The server, ready. Raises UnsafeError, nothing left running, when it does not come up."""
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -59,7 +62,60 @@ async def start_embedded(seed: int, log: Path) -> EmbeddedProxy:
             raise UnsafeError("the embedded fault proxy did not come up", remedy=f"see {log}") from exc
         raise
     url = f"http://{ready['host']}:{ready['port']}"
-    return EmbeddedProxy(process=process, links=ToxiproxyLinks(url, embedded=True))
+    return StartedProxy(process=process, links=ToxiproxyLinks(url, embedded=True))
+
+
+async def start_toxiproxy(log: Path) -> StartedProxy:
+    """Shopify's `toxiproxy-server` from PATH, ready on a free loopback port.
+
+    Raises UnsafeError, nothing left running, when there is none or it does not come up.
+    """
+    binary = shutil.which("toxiproxy-server")
+    if binary is None:
+        raise UnsafeError(
+            "fault_proxy: toxiproxy needs Shopify's toxiproxy-server, and there is none on PATH",
+            remedy="install it, name a running one as {toxiproxy: URL}, or use `fault_proxy: embedded`",
+        )
+    port = _free_port()
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            binary,
+            *("-host", "127.0.0.1", "-port", str(port)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    links = ToxiproxyLinks(f"http://127.0.0.1:{port}", embedded=False)
+    try:
+        async with asyncio.timeout(READY_LIMIT_S):
+            while process.returncode is None and not await _answers(links):
+                await asyncio.sleep(_ASK_EVERY_S)
+    except BaseException as exc:  # a cancel, too: nobody else knows of this process yet
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        if isinstance(exc, TimeoutError):
+            raise UnsafeError("toxiproxy-server did not come up", remedy=f"see {log}") from exc
+        raise
+    if process.returncode is not None:
+        raise UnsafeError(f"toxiproxy-server ended with code {process.returncode}", remedy=f"see {log}")
+    return StartedProxy(process=process, links=links)
+
+
+async def _answers(links: ToxiproxyLinks) -> bool:
+    try:
+        await links.version()
+    except InjectError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as free:  # the server cannot say which port it took, so that 0 is of no use
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 async def create_links(links: Links, stack: Stack, wiring: Wiring, upstreams: Mapping[str, str]) -> Mapping[str, str]:

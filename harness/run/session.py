@@ -20,7 +20,7 @@ from harness.model.wiring import Wiring
 from harness.probe.loop import watch
 from harness.probe.signals import follow_source
 from harness.proxy.client import Links, ToxiproxyLinks
-from harness.proxy.launch import EmbeddedProxy, create_links, start_embedded
+from harness.proxy.launch import StartedProxy, create_links, start_embedded, start_toxiproxy
 from harness.run.conductor import LiveView
 from harness.run.guard import Guard
 from harness.run.journal import PROXY, Journal, Opened, Spawned
@@ -51,7 +51,7 @@ class StackSession:
         self._state_dir = tempfile.mkdtemp(prefix="blackstart-")
         self._wiring = Wiring()
         self._hosts: Mapping[str, Host] = {}
-        self._proxy: EmbeddedProxy | None = None
+        self._proxy: StartedProxy | None = None
         self._links: Links | None = None
         self._made_links: tuple[str, ...] = ()
         self._guard: Guard | None = None
@@ -95,8 +95,12 @@ class StackSession:
     async def _start_proxy(self, journal: Journal) -> None:
         if not self._stack.links:
             return
-        if self._stack.fault_proxy == "embedded":
-            self._proxy = await start_embedded(self._plan.experiment.seed, self._run_dir.logs / "fault-proxy.log")
+        log = self._run_dir.logs / "fault-proxy.log"
+        if self._stack.fault_proxy in ("embedded", "toxiproxy"):
+            if self._stack.fault_proxy == "embedded":
+                self._proxy = await start_embedded(self._plan.experiment.seed, log)
+            else:
+                self._proxy = await start_toxiproxy(log)
             journal.append(
                 Spawned(what="fault proxy", pid=self._proxy.pid, ticks=start_ticks(self._proxy.pid), order=PROXY)
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from harness.errors import UnsafeError
 from harness.model.stack import HostSpec, Instance, Link, Stack
 from harness.model.wiring import Wiring
-from harness.proxy.launch import create_links, start_embedded
+from harness.proxy.launch import create_links, start_embedded, start_toxiproxy
 
 pytestmark = pytest.mark.live
 
@@ -73,3 +74,34 @@ async def test_a_start_that_is_cut_leaves_nothing_running(tmp_path, monkeypatch,
         await start
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+async def test_shopifys_server_is_started_from_the_path(tmp_path):
+    if shutil.which("toxiproxy-server") is None:
+        pytest.skip("needs Shopify's toxiproxy-server on PATH")
+    proxy = await start_toxiproxy(tmp_path / "proxy.log")
+    try:
+        assert await proxy.links.version()
+        assert not proxy.links.embedded
+        made = stack(db=Link(name="db", source="a", to="db"))
+        where = await create_links(proxy.links, made, Wiring(links={"db": "127.0.0.1:0"}), {"db": "127.0.0.1:1"})
+        assert (await proxy.links.get("db")).listen == where["db"]
+    finally:
+        proxy.process.terminate()
+        await proxy.process.wait()
+
+
+async def test_a_missing_toxiproxy_is_refused_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnsafeError, match=r"none on PATH; install it, name a running one as \{toxiproxy: URL\}"):
+        await start_toxiproxy(tmp_path / "proxy.log")
+
+
+async def test_a_toxiproxy_that_ends_at_once_is_refused(tmp_path, monkeypatch):
+    program = tmp_path / "toxiproxy-server"
+    program.write_text("#!/bin/sh\necho no toxics today >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnsafeError, match=r"ended with code 3; see .*proxy\.log"):
+        await start_toxiproxy(tmp_path / "proxy.log")
+    assert (tmp_path / "proxy.log").read_text() == "no toxics today\n"

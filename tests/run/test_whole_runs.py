@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from harness.run.process import is_alive
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 BLACKSTART = Path(sys.executable).with_name("blackstart")
+GENAI = Path(__file__).parents[2] / "experiments" / "stacks" / "genai.yaml"
 
 QUIET = """
 version: 1
@@ -99,6 +101,34 @@ def test_a_killed_region_is_measured_judged_and_put_back(tmp_path: Path) -> None
     )
     assert again.returncode == result["exit_code"]
     assert {name: (run / name).read_bytes() for name in before} == before, "the same history gives the same bytes"
+
+
+@pytest.mark.timeout(240)
+def test_a_link_is_refused_through_shopifys_server(tmp_path: Path) -> None:
+    if shutil.which("toxiproxy-server") is None:
+        pytest.skip("needs Shopify's toxiproxy-server on PATH")
+    stack = tmp_path / "genai.yaml"
+    stack.write_text(f"version: 1\nkind: stack\nname: genai\nextends: {GENAI}\nfault_proxy: toxiproxy\n")
+    experiment = written(tmp_path, "shopify", "{id: sick, at: 0s, fault: refuse, on: {link: provider-eu}, for: 8s}")
+    experiment.write_text(experiment.read_text().replace("stack: genai", f"stack: {stack}"))
+    done = subprocess.run(
+        [BLACKSTART, "run", experiment, "--reports", tmp_path / "reports", "--json"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    result = json.loads(done.stdout)
+    # A machine too busy to pace the load proves nothing, and says so.
+    assert result["verdict"] in ("PASS", "INCONCLUSIVE"), (result["sentence"], done.stderr)
+    (fault,) = result["faults"]
+    assert fault["witnessed"] and fault["verified"], fault
+    assert result["measures"]["recovery"]["state"] == "recovered", result["measures"]["recovery"]
+    assert result["measures"]["counts"]["bad"] > 0
+    journal = JournalView.read(only_run(tmp_path) / "undo.jsonl")
+    assert journal.closed
+    assert left_of(journal) == []
 
 
 @pytest.mark.timeout(120)
