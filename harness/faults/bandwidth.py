@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import field_validator
 
-from harness.faults.link import LinkFaultState, ToxicFault
+from harness.faults.link import ToxicFault
 from harness.model.catalog import FaultKind
 from harness.model.fields import Params, Size
-from harness.model.ports import Toxic, World
 
 __all__ = ["KIND", "Bandwidth", "BandwidthParams"]
 
@@ -33,12 +34,8 @@ class Bandwidth(ToxicFault):
     def __init__(self, params: BandwidthParams) -> None:
         self.params = params
 
-    def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
-        attributes = {"rate": round(self.params.rate / 1000)}
-        return tuple(
-            Toxic(name=name, type="bandwidth", stream=stream, attributes=attributes)
-            for name, stream in zip(state.toxics, self.streams(), strict=True)
-        )
+    def toxic(self) -> tuple[str, Mapping[str, int | float]]:
+        return "bandwidth", {"rate": round(self.params.rate / 1000)}
 
 
 KIND = FaultKind(

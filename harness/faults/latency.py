@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
 
 from pydantic import Field, field_validator
 
-from harness.faults.link import LinkFaultState, ToxicFault
+from harness.faults.link import STREAMS, Direction, ToxicFault
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
-from harness.model.ports import Toxic, World
 
 __all__ = ["KIND", "Latency", "LatencyParams"]
 
@@ -19,7 +18,7 @@ class LatencyParams(Params):
 
     delay: Duration
     jitter: Duration = Field(default=0)
-    direction: Literal["both", "in", "out"] = "both"
+    direction: Direction = "both"
 
     @field_validator("delay")
     @classmethod
@@ -38,14 +37,10 @@ class Latency(ToxicFault):
         self.params = params
 
     def streams(self) -> tuple[str, ...]:
-        return {"both": ("upstream", "downstream"), "out": ("upstream",), "in": ("downstream",)}[self.params.direction]
+        return STREAMS[self.params.direction]
 
-    def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
-        attributes = {"latency": self.params.delay // 1_000_000, "jitter": self.params.jitter // 1_000_000}
-        return tuple(
-            Toxic(name=name, type="latency", stream=stream, attributes=attributes)
-            for name, stream in zip(state.toxics, self.streams(), strict=True)
-        )
+    def toxic(self) -> tuple[str, Mapping[str, int | float]]:
+        return "latency", {"latency": self.params.delay // 1_000_000, "jitter": self.params.jitter // 1_000_000}
 
 
 KIND = FaultKind(

@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from harness.errors import InjectError, RevertError
 from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, LinkState, Toxic, World
 
-__all__ = ["LinkFaultState", "ToxicFault", "connects", "evidence_of", "link_of", "own_name"]
+__all__ = ["STREAMS", "Direction", "LinkFaultState", "ToxicFault", "connects", "evidence_of", "link_of", "own_name"]
 
 CONNECT_LIMIT_S = 1.0
 WITNESS_LIMIT_S = 3.0
+
+Direction = Literal["both", "in", "out"]
+STREAMS: Mapping[Direction, tuple[str, ...]] = {
+    "both": ("upstream", "downstream"),
+    "out": ("upstream",),
+    "in": ("downstream",),
+}
+"""Which streams a direction hits: to the link's server (out), back from it (in), or both."""
 
 
 class LinkFaultState(FaultState):
@@ -62,12 +71,20 @@ class ToxicFault:
     kind: str
 
     def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
-        """The toxics to add, in the order of `state.toxics`."""
+        """The toxics to add, in the order of `state.toxics`: by default one of `toxic()` on each of `streams()`."""
+        kind, attributes = self.toxic()
+        return tuple(
+            Toxic(name=name, type=kind, stream=stream, attributes=attributes)
+            for name, stream in zip(state.toxics, self.streams(), strict=True)
+        )
+
+    def toxic(self) -> tuple[str, Mapping[str, int | float]]:
+        """The toxic's type and attributes, as the fault proxy names them."""
         raise NotImplementedError
 
     def streams(self) -> tuple[str, ...]:
         """The streams that are hit."""
-        return ("upstream", "downstream")
+        return STREAMS["both"]
 
     async def prepare(self, target: Target, world: World) -> LinkFaultState:
         state = await link_of(target, world)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
-from harness.faults.link import LinkFaultState, ToxicFault, evidence_of
+from harness.faults.link import STREAMS, Direction, LinkFaultState, ToxicFault, evidence_of
 from harness.model.catalog import FaultKind
 from harness.model.fields import Params
 from harness.model.ports import Evidence, Toxic, World
@@ -18,7 +17,7 @@ _QUIET_S = 0.02
 class PartitionParams(Params):
     """`direction`: both ways, only towards the link's server (out), or only back from it (in)."""
 
-    direction: Literal["both", "in", "out"] = "both"
+    direction: Direction = "both"
 
 
 class Partition(ToxicFault):
@@ -30,7 +29,7 @@ class Partition(ToxicFault):
         self.params = params
 
     def streams(self) -> tuple[str, ...]:
-        return {"both": ("upstream", "downstream"), "out": ("upstream",), "in": ("downstream",)}[self.params.direction]
+        return STREAMS[self.params.direction]
 
     def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
         kind, attributes = ("partition", {}) if world.links.embedded else ("timeout", {"timeout": 0})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
-from harness.faults.link import LinkFaultState, ToxicFault
+from harness.faults.link import STREAMS, ToxicFault
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
-from harness.model.ports import Toxic, World
 
 __all__ = ["KIND", "Reset", "ResetParams"]
 
@@ -27,11 +28,10 @@ class Reset(ToxicFault):
         self.params = params
 
     def streams(self) -> tuple[str, ...]:
-        return ("downstream",)
+        return STREAMS["in"]
 
-    def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
-        attributes = {"timeout": self.params.after // 1_000_000}
-        return (Toxic(name=state.toxics[0], type="reset_peer", stream="downstream", attributes=attributes),)
+    def toxic(self) -> tuple[str, Mapping[str, int | float]]:
+        return "reset_peer", {"timeout": self.params.after // 1_000_000}
 
 
 KIND = FaultKind(

@@ -90,7 +90,15 @@ CASES = {
     "partition": {},
     "refuse": {},
     "reset": {"after": "0ms"},
+    "slice": {"size": "2B"},
+    "slow-close": {"delay": "20ms"},
+    "limit-data": {"bytes": "3B"},
 }
+
+
+def cases(where: str) -> list[Any]:
+    """Every kind of link fault, each a cell of the table of faults."""
+    return [pytest.param(kind, marks=pytest.mark.cell(kind, where)) for kind in CASES]
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -101,7 +109,10 @@ async def test_a_fault_is_there_and_then_gone(kind: str, rig: SimpleNamespace) -
     state = await injector.prepare(LINK, rig.world)
     assert (await injector.verify(state, rig.world)).present is False, "before apply there is nothing to verify away"
     await injector.apply(state, rig.world)
-    writer.write(b"again")  # traffic for the toxics that are only felt
+    if kind == "slow-close":  # it is felt at the end only
+        writer.close()
+    else:
+        writer.write(b"again")  # traffic for the toxics that are only felt
     evidence = await injector.witness(state, rig.world)
     assert evidence.present, evidence.what
 
@@ -233,7 +244,7 @@ def toxiproxy_server() -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def talkers(listen: str) -> AsyncIterator[None]:
-    """Clients that talk through the link all the while, and connect again when they are cut off."""
+    """Clients that talk through the link all the while, end now and then, and connect again, also when they are cut off."""
 
     async def one() -> None:
         while True:
@@ -241,9 +252,11 @@ async def talkers(listen: str) -> AsyncIterator[None]:
                 async with asyncio.timeout(2):
                     reader, writer = await client(listen)
                     try:
-                        while True:
+                        for _ in range(5):
                             await talk(reader, writer)
                             await asyncio.sleep(0.005)
+                        writer.write_eof()
+                        await reader.read()
                     finally:
                         writer.transport.abort()
             await asyncio.sleep(0.005)
@@ -256,14 +269,14 @@ async def talkers(listen: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", cases("link"))
 async def test_conformance_on_the_embedded_proxy(kind: str, rig: SimpleNamespace) -> None:
     async with talkers(rig.listen):
         await check_injector(made(kind, **CASES[kind]), LINK, rig.world)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", cases("link-toxiproxy"))
 async def test_conformance_on_toxiproxy(kind: str, rig: SimpleNamespace) -> None:
     with toxiproxy_server() as url:
         links = ToxiproxyLinks(url, embedded=False)
@@ -313,6 +326,10 @@ async def test_a_cut_that_newcomers_cross_is_not_witnessed(rig: SimpleNamespace)
         ("bandwidth", {"rate": "900B/s"}, "expected at least '1KB/s'"),
         ("partition", {"direction": "up"}, "Input should be 'both', 'in' or 'out'"),
         ("refuse", {"after": "1s"}, "Extra inputs are not permitted"),
+        ("slice", {"size": "0B"}, "size: expected at least '1B'"),
+        ("slice", {"size": "10B", "variation": "10B"}, "variation: expected less than size"),
+        ("slow-close", {"delay": "10us"}, "expected at least '1ms'"),
+        ("limit-data", {"bytes": "1KB", "direction": "both"}, "Input should be 'in' or 'out'"),
     ],
 )
 def test_parameters_that_mean_nothing_are_refused(kind: str, params: dict[str, str], message: str) -> None:
