@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 
 __all__ = [
     "NS_PER_S",
+    "format_bounds",
     "format_bytes",
     "format_duration",
     "format_ratio",
@@ -96,6 +98,28 @@ def format_duration(ns: int) -> str:
         hours, rest = divmod(round(seconds / 60), 60)
         return f"{hours} h {rest} m" if rest else f"{hours} h"
     return f"{_trimmed(seconds / 86_400, 1)} d"
+
+
+def format_bounds(lo_ns: int, hi_ns: int, limit_ns: int | None = None) -> tuple[str, str, str]:
+    """An interval's ends and their common unit, rounded outward to what it can tell apart: ("2.28", "2.34", "s").
+
+    Finer when coarse rounding would reach over `limit_ns`. From two minutes on each end is a text with units of its own,
+    and the common unit is empty.
+    """
+    if hi_ns >= 120 * NS_PER_S:
+        return format_duration(lo_ns), format_duration(hi_ns), ""
+    unit, unit_ns = ("ms", 1_000_000) if hi_ns < NS_PER_S else ("s", NS_PER_S)
+    quantum: int = min(unit_ns, 10 ** max(3, math.floor(math.log10(max((hi_ns - lo_ns) / 6, 1)))))
+    while True:
+        low, high = lo_ns // quantum * quantum, -(-hi_ns // quantum) * quantum
+        crosses = limit_ns is not None and ((hi_ns <= limit_ns < high) or (low < limit_ns <= lo_ns))
+        if not crosses or quantum <= 1_000:
+            break
+        quantum //= 10
+    while low % (quantum * 10) == 0 and high % (quantum * 10) == 0 and quantum < unit_ns:
+        quantum *= 10
+    digits = max(0, round(math.log10(unit_ns / quantum)))
+    return f"{low / unit_ns:.{digits}f}", f"{high / unit_ns:.{digits}f}", unit
 
 
 def format_ratio(ratio: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.judge import Inputs, judge, matches_expectation
 from harness.measure.measure import measure
 from harness.model.result import CheckResult, Safety
 from harness.model.verdict import CheckVerdict, Status, Verdict
+from harness.report.tiles import build_tiles
 
 _spec = importlib.util.spec_from_file_location("scene", Path(__file__).parent / "measure" / "scene.py")
 assert _spec is not None and _spec.loader is not None
@@ -49,12 +51,33 @@ def test_a_healthy_run_passes_with_the_truth_inside_its_interval() -> None:
     recovery = result.measures.recovery
     assert recovery.state == "recovered" and recovery.recovered_by == "stack"
     assert recovery.interval.lo_ns <= S <= recovery.interval.hi_ns
-    assert result.sentence.startswith("The region dies: service was back in 1")
+    assert result.sentence.startswith("The region dies: service was back in at most 1")
     assert result.sentence.endswith(" s (limit 5 s), and nothing was lost.")
     assert result.faults[0].exposure.met and result.measures.loss.lost == 0
     assert result.measures.recovery_return.state == "none"
     assert (result.safety.journaled, result.safety.reverted, result.safety.verified) == (1, 1, 1)
     assert [o.status for o in result.objectives] == [Status.MET] * 3
+
+
+def test_the_headline_states_the_upper_bound_that_the_tile_shows() -> None:
+    result = run()
+    tile = build_tiles(result, 5 * S)[0]
+    bounds = re.fullmatch(r"\(([\d.]+) to ([\d.]+) (m?s)\)", tile.figure)
+    assert bounds is not None, tile.figure
+    assert f"service was back in at most {bounds[2]} {bounds[3]} (limit 5 s)" in result.sentence
+
+
+def test_recovery_counts_from_the_fault_that_is_named() -> None:
+    plan = scene.plan_of()
+    other = replace(plan.faults[0], id="cut", entry="cut", at_ns=0)
+    earlier = scene.fault_events(effect=EFFECT - S // 2, name="cut")
+    plan = replace(plan, faults=(other, *plan.faults))
+    events = [*earlier, *scene.fault_events()]
+    whole = run(plan=plan, faults=events).measures.recovery
+    named = run(plan=replace(plan, experiment=replace(plan.experiment, recovery_from="cut")), faults=events)
+    assert whole.from_fault == "eu-down"
+    assert named.measures.recovery.from_fault == "cut"
+    assert named.measures.recovery.interval.hi_ns - whole.interval.hi_ns == S // 2
 
 
 def test_too_slow_a_recovery_fails() -> None:

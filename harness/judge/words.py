@@ -9,7 +9,7 @@ from harness.history.history import History
 from harness.judge.observe import Case
 from harness.model.result import Finding, Measures, ObjectiveResult, Reason, Validity
 from harness.model.verdict import CheckVerdict, Status, Verdict
-from harness.units import format_duration, format_ratio
+from harness.units import format_bounds, format_duration, format_ratio, parse_duration
 
 __all__ = ["banners", "findings", "not_shown", "sentence"]
 
@@ -48,7 +48,18 @@ def _recovery_words(measures: Measures, objectives: Sequence[ObjectiveResult]) -
         return ""
     if recovery.interval.hi_ns is None:
         return f"service was not back after {format_duration(recovery.interval.lo_ns)}{bound}"
-    return f"service was back in {format_duration(recovery.interval.hi_ns)}{bound}"
+    if recovery.interval.lo_ns == recovery.interval.hi_ns:
+        return f"service was back in {format_duration(recovery.interval.hi_ns)}{bound}"
+    stated = None if limit is None else _limit_ns(limit.limit)
+    _, high, unit = format_bounds(recovery.interval.lo_ns, recovery.interval.hi_ns, stated)
+    return f"service was back in at most {f'{high} {unit}'.rstrip()}{bound}"
+
+
+def _limit_ns(text: str) -> int | None:
+    try:
+        return parse_duration(text.lstrip("<= "))
+    except ValueError:
+        return None
 
 
 def _loss_words(case: Case) -> str:

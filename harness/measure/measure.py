@@ -76,7 +76,7 @@ def scene_of(history: History, plan: Plan, graded: Graded, found_edges: tuple[Ed
         edges=found_edges,
         rule=rule,
         until_ns=int(graded.intended_ns[-1]) if len(graded) else 0,
-        recovery_from=plan.notes.get("recovery_from"),
+        recovery_from=plan.experiment.recovery_from,
     )
 
 

@@ -245,6 +245,7 @@ class Experiment:
     blast_radius: BlastRadius = BlastRadius()
     timeline: tuple[TimelineEntry, ...] = ()
     recovered_when: Predicate
+    recovery_from: str | None = None
     abort_when: tuple[Predicate, ...] = ()
     observe_ns: int = 10_000_000_000
     settle_ns: int = 60_000_000_000

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from harness.model.result import Interval
-from harness.units import NS_PER_S, format_duration, format_ratio
+from harness.units import NS_PER_S, format_bounds, format_duration, format_ratio
 
 __all__ = [
     "at_text",
@@ -111,20 +111,8 @@ def bounds_text(interval: Interval, limit: int | None = None) -> str:
         return f"at least {format_duration(lo)}"
     if lo == hi:
         return ""
-    if hi >= 120 * NS_PER_S:
-        return f"{format_duration(lo)} to {format_duration(hi)}"
-    _, unit, unit_ns = _quanta(hi)
-    quantum = min(unit_ns, 10 ** max(3, math.floor(math.log10(max((hi - lo) / 6, 1)))))
-    while True:
-        low, high = lo // quantum * quantum, -(-hi // quantum) * quantum
-        crosses = limit is not None and ((hi <= limit < high) or (low < limit <= lo))
-        if not crosses or quantum <= 1_000:
-            break
-        quantum //= 10
-    while low % (quantum * 10) == 0 and high % (quantum * 10) == 0 and quantum < unit_ns:
-        quantum *= 10
-    digits = _decimals(quantum, unit_ns)
-    return f"{low / unit_ns:.{digits}f} to {high / unit_ns:.{digits}f} {unit}"
+    low, high, unit = format_bounds(lo, hi, limit)
+    return f"{low} to {high} {unit}".rstrip()
 
 
 def at_text(ns: int, decimals: int = 1) -> str:

@@ -7,20 +7,22 @@ from pathlib import Path
 from harness.check.run import run_checks
 from harness.errors import SpecError, StoreError
 from harness.history.history import History
-from harness.judge import judge
+from harness.judge import Inputs, judge, safety_of
+from harness.measure.facts import fault_results
 from harness.measure.measure import measure
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
-from harness.model.result import Interval, Result
+from harness.model.result import Interval, Result, Safety
 from harness.model.verdict import Verdict
 from harness.plan.make import load_plan
 from harness.report.all import outputs
 from harness.report.extras import ComparableRun, LogTail, ReportExtras
 from harness.report.json_ import dump
+from harness.run.journal import JournalView
 from harness.store.index import index_runs
 from harness.store.rundir import RunDir
 
-__all__ = ["read_plan", "rejudge", "render"]
+__all__ = ["journaled_safety", "read_plan", "rejudge", "render"]
 
 _COMPARABLE = 10
 _LOG_LINES = 15
@@ -43,9 +45,31 @@ def rejudge(run_dir: RunDir, catalog: Catalog) -> Result:
     history = History.read(run_dir.path)
     measures = measure(history, plan)
     checks = run_checks(history, plan, catalog)
-    result = judge(history, plan, measures, checks)
+    result = judge(history, plan, measures, checks, Inputs(safety=journaled_safety(run_dir, history, plan)))
     render(run_dir, result)
     return result
+
+
+def journaled_safety(run_dir: RunDir, history: History, plan: Plan) -> Safety:
+    """What the undo journal says about putting things back, target by target; as the events say where there is none."""
+    told = safety_of(history, fault_results(history, plan))
+    if not run_dir.undo.exists():
+        return told
+    view = JournalView.read(run_dir.undo)
+    last = {record.id: record for record in view.reverted}
+    by_reaper = sum(record.verified and record.by.startswith("reaper") for record in last.values())
+    return told.model_copy(
+        update={
+            "journaled": len(view.intents),
+            "reverted": sum(intent.id in last for intent in view.intents),
+            "verified": len(view.intents) - len(view.unresolved),
+            "unresolved": tuple(
+                f"{intent.id}: {last[intent.id].what if intent.id in last else 'never reverted'}"
+                for intent in view.unresolved
+            ),
+            "reaper": f"acted: put back {by_reaper}" if by_reaper else told.reaper,
+        }
+    )
 
 
 def render(run_dir: RunDir, result: Result) -> None:

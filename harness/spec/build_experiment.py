@@ -10,9 +10,11 @@ from harness.model.catalog import Catalog
 from harness.model.experiment import (
     BlastRadius,
     Experiment,
+    FaultEntry,
     FinalSpec,
     RunsSpec,
     SteadyState,
+    TimelineEntry,
     Traffic,
 )
 from harness.model.stack import Stack
@@ -23,7 +25,7 @@ from harness.spec.decode import decode, fields_of
 from harness.spec.documents import ExperimentDoc, FaultDoc, SteadyStateDoc, StepDoc
 from harness.spec.nodes import Plain, Source
 from harness.spec.predicate import Known, parse_predicate
-from harness.spec.report import At, Report
+from harness.spec.report import At, Report, known_names
 from harness.spec.rules import predicate, predicates, stated, warn_of_vain
 
 __all__ = ["Surroundings", "build_experiment", "null_is_meant", "wired"]
@@ -98,6 +100,7 @@ def build_experiment(root: At, catalog: Catalog, report: Report, around: Surroun
     _budget(root, doc, report)
     _blast_radius(root, doc, report)
     _entry(root, facts, report)
+    _recovery_from(root, timeline, report)
     warn_of_vain(root, objectives, facts, report)
     if report.failed or around.stack is None or recovered is None:
         return None
@@ -123,6 +126,7 @@ def build_experiment(root: At, catalog: Catalog, report: Report, around: Surroun
         blast_radius=BlastRadius(regions=doc.blast_radius.regions, share_ratio=doc.blast_radius.share),
         timeline=timeline,
         recovered_when=recovered,
+        recovery_from=doc.recovery_from,
         abort_when=aborts,
         observe_ns=doc.observe,
         settle_ns=doc.settle,
@@ -171,6 +175,19 @@ def _blast_radius(root: At, doc: ExperimentDoc, report: Report) -> None:
     at = root.walk("blast_radius", "share")
     if at is not None and doc.blast_radius.share > 1:
         report.error(at, f"expected at most 100%, got {at.value!r}")
+
+
+def _recovery_from(root: At, timeline: tuple[TimelineEntry, ...], report: Report) -> None:
+    at = root.child("recovery_from")
+    if at is None or at.text is None:
+        return
+    faults = [entry.id for entry in timeline if isinstance(entry, FaultEntry)]
+    if any(entry.id == at.text for entry in timeline if not isinstance(entry, FaultEntry)):
+        report.error(
+            at, f"{at.text!r} is a step, and recovery counts from a fault", remedy=known_names("fault", faults)
+        )
+    elif at.text not in faults and not report.failed:
+        report.unknown(at, "fault", faults)
 
 
 def _entry(root: At, facts: Facts | None, report: Report) -> None:

@@ -438,6 +438,9 @@ class ExperimentDoc(Doc):
     blast_radius: BlastRadiusDoc = Field(BlastRadiusDoc(), description="caps on what may be touched")
     timeline: list[Any] = Field(default=[], description="faults and steps")
     recovered_when: Text = Field(description='the rule of recovery, as in "good >= 99% for 3s"')
+    recovery_from: Name | None = Field(
+        None, description="the fault from which recovery time counts; absent: the first that disrupted service"
+    )
     abort_when: list[Text] = Field(default=[], description="stop early and put everything back when one of these holds")
     observe: Duration = Field(10_000_000_000, description="how long after the last timed revert standing faults stay")
     settle: Duration = Field(60_000_000_000, description="how long the stack may take to settle after heal")

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import Problem, SpecError
 from harness.spec.report import did_you_mean, known_names
 
-__all__ = ["FOLDERS", "find_document", "is_path", "named"]
+__all__ = ["FOLDERS", "find_document", "in_project", "is_path", "named"]
 
 FOLDERS = {
     "experiment": ("experiments", "."),
@@ -25,6 +25,21 @@ _ENDINGS = (".yaml", ".yml")
 def is_path(text: str) -> bool:
     """Whether a text means a file rather than a name: it has a slash or ends as YAML files do."""
     return "/" in text or text.endswith(_ENDINGS)
+
+
+def in_project(path: Path) -> str:
+    """The path as its project names it, wherever we stand: below the repository, else below the folder of experiments/.
+
+    What code hosts annotate is named so. Absolute for a document that is in neither.
+    """
+    absolute = path.absolute()
+    for parent in absolute.parents:
+        if (parent / ".git").exists():
+            return absolute.relative_to(parent).as_posix()
+    for parent in absolute.parents:
+        if parent.name in ("experiments", "drills"):
+            return absolute.relative_to(parent.parent).as_posix()
+    return absolute.as_posix()
 
 
 def named(name: str, folders: Iterable[Path]) -> Path | None:

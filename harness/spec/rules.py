@@ -9,6 +9,7 @@ from typing import Literal
 from harness.model.experiment import StatedPredicate
 from harness.model.predicate import Predicate
 from harness.spec.build_stack import Facts
+from harness.spec.find import in_project
 from harness.spec.nodes import ListNode, ScalarNode
 from harness.spec.predicate import FAMILIES, Known, parse_predicate
 from harness.spec.report import At, Report
@@ -59,7 +60,7 @@ def stated(at: At | None, known: Known, report: Report) -> tuple[StatedPredicate
         parsed = predicate(item, known, report, "objective")
         if parsed is not None:
             place = item.place
-            file = None if place.line is None else place.source.name
+            file = None if place.line is None or place.source.path is None else in_project(place.source.path)
             made.append(StatedPredicate(predicate=parsed, file=file, line=place.line))
     return tuple(made)
 

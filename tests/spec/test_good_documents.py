@@ -87,6 +87,25 @@ def test_objectives_know_their_line(project: Any, catalog: Any) -> None:
     ]
 
 
+def test_objectives_name_their_file_as_the_repository_does(
+    project: Any, catalog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.folder.parent / ".git").mkdir()
+    nested = project.folder.parent / "chaos" / "experiments"
+    project.folder.rename(project.folder.parent / "moved")
+    nested.parent.mkdir()
+    (project.folder.parent / "moved").rename(nested)
+    monkeypatch.chdir(nested)
+    stated = load_experiment(Path("region-kill.yaml"), catalog=catalog, env={}).value.objectives
+    assert {one.file for one in stated} == {"chaos/experiments/region-kill.yaml"}
+
+
+def test_recovery_may_count_from_a_named_fault(project: Any, catalog: Any, good_texts: Any) -> None:
+    text = good_texts[1].replace("recovered_when:", "recovery_from: slow\nrecovered_when:")
+    assert experiment(project, catalog, text).recovery_from == "slow"
+    assert experiment(project, catalog, good_texts[1]).recovery_from is None
+
+
 def test_ratios_are_exact(project: Any, catalog: Any) -> None:
     assert experiment(project, catalog).slos[0].target_ratio == 0.999
 
