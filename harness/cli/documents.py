@@ -13,6 +13,7 @@ from harness.units import format_duration, format_ratio
 
 if TYPE_CHECKING:
     from harness.model.plan import Plan
+    from harness.model.stack import Blackout
 
 __all__ = ["BUILTIN", "ProfileOption", "SetOption", "load", "register"]
 
@@ -98,6 +99,8 @@ def plan(
 
 
 def _lines(made: Plan) -> list[str]:
+    from harness.plan.preflight import overdrawn
+
     experiment = made.experiment
     rate = experiment.load.arrival.rate_per_s
     lines = [
@@ -124,11 +127,17 @@ def _lines(made: Plan) -> list[str]:
         *(f"objective    {stated.predicate}" for stated in experiment.objectives),
         *(f"check        {check.name}" for check in experiment.checks),
         *(f"budget       {_forecast(forecast)}" for forecast in made.forecasts),
+        *(f"refused      budget left below predicted cost: {cost}" for cost in overdrawn(made)),
+        *(f"blackout     {one.why}: {one.from_utc} to {one.until_utc}" for one in _blackouts(made)),
         *(f"warning      {warning}" for warning in made.warnings),
         f"at most      {format_duration(made.longest_ns)}",
         f"plan         {made.hash[:12]}",
     ]
     return lines
+
+
+def _blackouts(made: Plan) -> tuple[Blackout, ...]:
+    return (*made.experiment.stack.blackouts, *made.experiment.blackouts)
 
 
 def _forecast(forecast: Any) -> str:

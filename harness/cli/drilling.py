@@ -19,9 +19,11 @@ from harness.cli.progress import Progress
 from harness.units import format_duration
 
 if TYPE_CHECKING:
+    from harness.history.events import NoteEvent
     from harness.model.experiment import Experiment
     from harness.model.plan import Plan
     from harness.model.result import Result
+    from harness.run.permit import Consent
     from harness.store.rundir import RunDir
 
 __all__ = ["carry_out", "register", "show"]
@@ -34,12 +36,21 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    experiment: Annotated[str, typer.Argument(help="Name or path.")],
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name or path; with --plan, the plan's own document unless given.")
+    ] = None,
     sets: SetOption = None,
     profile: ProfileOption = None,
     reports: ReportsOption = Path("reports"),
+    frozen: Annotated[
+        Path | None, typer.Option("--plan", help="Run only if this is still the plan: a file of `plan --json`.")
+    ] = None,
     confirm_target: Annotated[
         str | None, typer.Option(help="The stack's name, to drill a protected environment.")
+    ] = None,
+    during_blackout: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Run in a blackout window all the same; the reason is recorded."),
     ] = None,
     expect: Annotated[str | None, typer.Option(help="Exit 0 when exactly this comes, such as FAIL:durable.")] = None,
     times: Annotated[
@@ -48,28 +59,50 @@ def run(
     json: JsonFlag = False,
 ) -> None:
     """Run an experiment: start or attach, steady state, break, heal, read back, judge, report. Exit codes: see README."""
-    from harness.errors import UnsafeError
     from harness.plan.make import make_plan
     from harness.registry import catalog
+    from harness.run.permit import Consent
     from harness.run.repeat import seeds
 
-    spec: Experiment = load(experiment, sets, profile).value
+    spec = _experiment(experiment, sets, profile, frozen)
     if expect is not None:
         _check_expected(expect)
     plans = [make_plan(replace(spec, seed=seed), catalog()) for seed in seeds(spec.seed, times or spec.runs.times)]
-    if plans[0].protected and confirm_target != spec.stack.name:
-        raise UnsafeError(
-            f"stack {spec.stack.name!r} is in {spec.stack.environment!r}",
-            remedy=f"say --confirm-target {spec.stack.name}",
-        )
+    consent = Consent(confirmed=confirm_target, during_blackout=during_blackout)
     if len(plans) > 1:
-        raise typer.Exit(_run_series(plans, reports, expect, json))
-    result, run_dir = carry_out(plans[0], reports)
+        raise typer.Exit(_run_series(plans, reports, consent, expect, json))
+    result, run_dir = carry_out(plans[0], reports, consent)
     show(result, run_dir, json)
     raise typer.Exit(_exit_code(result, expect))
 
 
-def _run_series(plans: list[Plan], reports: Path, expect: str | None, json: bool) -> int:
+def _experiment(name: str | None, sets: list[str] | None, profile: str | None, frozen: Path | None) -> Experiment:
+    """The experiment to run. Raises SpecError without any, UnsafeError when it no longer gives the frozen plan."""
+    from harness.errors import SpecError, UnsafeError
+    from harness.plan.drift import drift
+    from harness.plan.make import load_plan, make_plan
+    from harness.registry import catalog
+
+    if frozen is None:
+        if name is None:
+            raise SpecError("say which experiment to run, or --plan FILE")
+        spec: Experiment = load(name, sets, profile).value
+        return spec
+    try:
+        agreed = load_plan(frozen.read_text())
+    except OSError as exc:
+        raise SpecError(f"--plan {frozen}: cannot read it: {exc.strerror}") from exc
+    spec = load(name or agreed.experiment.source, sets, profile or agreed.experiment.profile).value
+    changes = drift(agreed, make_plan(spec, catalog()))
+    if changes:
+        raise UnsafeError(
+            "the plan is not what was agreed to any more:\n  " + "\n  ".join(changes) + "\n",
+            remedy="give the same --set and --profile as `plan --json` had, or have the new plan agreed to",
+        )
+    return spec
+
+
+def _run_series(plans: list[Plan], reports: Path, consent: Consent, expect: str | None, json: bool) -> int:
     """The exit code of an experiment run several times, each run with a seed, directory and report of its own."""
     from harness.judge import matches_expectation
     from harness.model.verdict import EXIT_CODES, Verdict
@@ -79,7 +112,7 @@ def _run_series(plans: list[Plan], reports: Path, expect: str | None, json: bool
     runs = []
     for number, plan in enumerate(plans, start=1):
         say(f"\n== run {number} of {len(plans)}")
-        result, run_dir = carry_out(plan, reports)
+        result, run_dir = carry_out(plan, reports, consent)
         runs.append((plan, result, run_dir))
         if not json:
             sys.stdout.write(render_terminal(result, 100, sys.stdout.isatty()) + "\n")
@@ -175,26 +208,31 @@ def show(result: Result, run_dir: RunDir, json: bool) -> None:
     say(f"report: {run_dir.path / 'report.html'}")
 
 
-def carry_out(plan: Plan, reports: Path) -> tuple[Result, RunDir]:
-    """Run a plan to its sealed and rendered end. Ctrl-C puts everything back first. Raises UnsafeError, StoreError."""
+def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tuple[Result, RunDir]:
+    """Run a plan to its sealed and rendered end. Ctrl-C puts everything back first.
+
+    Raises UnsafeError, before a run directory is made, for what may not be run now; StoreError.
+    """
     from harness.model.stack import Stack
     from harness.plan.make import dump_plan
     from harness.registry import catalog
     from harness.run.lock import register as live
     from harness.run.lock import stack_lock
     from harness.run.outcome import rejudge
+    from harness.run.permit import Consent, permit
     from harness.store.rundir import RunDir
 
+    facts = permit(plan, consent or Consent(), datetime.now(UTC))
     run_dir = RunDir.create(reports, plan.experiment.name, datetime.now(UTC))
     stack: Stack = plan.experiment.stack
     with stack_lock(stack, run_dir.run_id, catalog()), live(run_dir.run_id, run_dir.path, stack.name):
         run_dir.write("plan.json", dump_plan(plan))
         say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
-        asyncio.run(_conduct(plan, run_dir))
+        asyncio.run(_conduct(plan, run_dir, facts))
         return rejudge(run_dir, catalog()), run_dir
 
 
-async def _conduct(plan: Plan, run_dir: RunDir) -> None:
+async def _conduct(plan: Plan, run_dir: RunDir, facts: tuple[NoteEvent, ...]) -> None:
     from harness.load.engine import AsyncioEngine
     from harness.measure.live import LiveWindow
     from harness.registry import catalog
@@ -207,7 +245,7 @@ async def _conduct(plan: Plan, run_dir: RunDir) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _interrupt, conductor, number)
-    await conductor.conduct()
+    await conductor.conduct(facts)
 
 
 def _interrupt(conductor: Any, number: signal.Signals) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from harness.model.fields import JsonObject
 from harness.model.predicate import Predicate
-from harness.model.stack import Stack
+from harness.model.stack import Blackout, Stack
 
 __all__ = [
     "SLO",
@@ -255,3 +255,4 @@ class Experiment:
     checks: tuple[CheckSpec, ...] = ()
     runs: RunsSpec = RunsSpec()
     covers: tuple[str, ...] = ()
+    blackouts: tuple[Blackout, ...] = ()

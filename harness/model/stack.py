@@ -8,7 +8,18 @@ from typing import Literal
 
 from harness.model.fields import JsonObject
 
-__all__ = ["HostSpec", "Instance", "Link", "ProbeSpec", "Ready", "Region", "RoleSpec", "SignalSpec", "Stack"]
+__all__ = [
+    "Blackout",
+    "HostSpec",
+    "Instance",
+    "Link",
+    "ProbeSpec",
+    "Ready",
+    "Region",
+    "RoleSpec",
+    "SignalSpec",
+    "Stack",
+]
 
 Serves = Literal["primary", "standby", "active"]
 
@@ -102,6 +113,15 @@ class SignalSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blackout:
+    """A time in which nothing may be broken, and why. Instants are ISO 8601 in UTC; `until_utc` is the first free one."""
+
+    from_utc: str
+    until_utc: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     """A stack document, complete. `base_dir` is the absolute folder of the document, where relative paths start."""
 
@@ -118,3 +138,4 @@ class Stack:
     probes: Mapping[str, ProbeSpec] = field(default_factory=dict)
     signals: tuple[SignalSpec, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
+    blackouts: tuple[Blackout, ...] = ()

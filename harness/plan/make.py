@@ -11,18 +11,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from harness.errors import Problem, SpecError, UnsafeError
+from harness.errors import Problem, SpecError
 from harness.model import chance
 from harness.model.catalog import Catalog
 from harness.model.experiment import Experiment, FaultEntry, StepEntry
 from harness.model.plan import Plan, PlannedFault, PlannedStep, Target
-from harness.model.wiring import placeholders
+from harness.plan.control_path import refuse_control_path_behind_fault
 from harness.plan.forecast import forecasts, recovery_limit_ns
 from harness.plan.targets import check_caps, refuse_overlaps, resolve_targets
 from harness.plan.timeline import begins, occurrences
 from harness.units import format_duration
 
-__all__ = ["dump_plan", "load_plan", "make_plan", "plan_hash"]
+__all__ = ["canonical", "dump_plan", "load_plan", "make_plan", "plan_hash"]
 
 UNPROTECTED = ("local", "test", "staging")
 DEFAULT_RATE_PER_S = 10.0
@@ -45,7 +45,7 @@ def make_plan(experiment: Experiment, catalog: Catalog) -> Plan:
             faults.extend(_planned(entry, at_ns, experiment, catalog))
     check_caps(faults, experiment.stack, experiment.blast_radius)
     refuse_overlaps(faults)
-    _control_path_is_clear(faults, experiment)
+    refuse_control_path_behind_fault(faults, experiment.stack)
     rate = experiment.load.arrival.lowest_rate_per_s
     window_ns = chance.window_ns(experiment.recovered_when.for_ns or 0, rate or DEFAULT_RATE_PER_S)
     _long_enough(experiment, window_ns)
@@ -94,17 +94,6 @@ def _worded(entry: FaultEntry) -> dict[str, str]:
 
 def _shown(target: Target) -> str:
     return f"whoever holds {target.name}" if target.kind == "role" else f"{target.kind} {target.name}"
-
-
-def _control_path_is_clear(faults: list[PlannedFault], experiment: Experiment) -> None:
-    faulted = {target.name for fault in faults for target in fault.targets if target.kind == "link"}
-    for probe in experiment.stack.probes.values():
-        for name, argument in placeholders(json.dumps(probe.params)):
-            if name == "link" and argument in faulted:
-                raise UnsafeError(
-                    f"probe {probe.name!r} runs through link {argument!r}, which a fault will break",
-                    remedy="give the probe the instance's own address: ${addr:instance.port}",
-                )
 
 
 def _long_enough(experiment: Experiment, window_ns: int) -> None:
@@ -158,13 +147,19 @@ def _adapter() -> TypeAdapter[Any]:
     return TypeAdapter(Plan)
 
 
-def plan_hash(plan: Plan) -> str:
-    """SHA-256 (hex) of the plan in canonical JSON, its own hash left out and folders of this machine made relative."""
+def canonical(plan: Plan) -> Any:
+    """The plan as JSON values, its own hash left out and folders of this machine made relative."""
     raw = _adapter().dump_python(dataclasses.replace(plan, hash=""), mode="json")
     text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     folders = {plan.experiment.base_dir, plan.experiment.stack.base_dir, str(Path(plan.experiment.source).parent)}
     for folder in sorted((f for f in folders if f.startswith("/")), key=len, reverse=True):
         text = text.replace(folder, ".")
+    return json.loads(text)
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 (hex) of the canonical plan."""
+    text = json.dumps(canonical(plan), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

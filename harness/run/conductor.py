@@ -114,9 +114,12 @@ class Conductor:
         self._loading = False
         self._t0_ns: int | None = None
 
-    async def conduct(self) -> None:
-        """From `plan` to `seal`. Afterwards the run directory holds all that there is to know."""
+    async def conduct(self, facts: tuple[NoteEvent, ...] = ()) -> None:
+        """From `plan` to `seal`. Afterwards the run directory holds all that there is to know, `facts` known before included."""
         self._begin()
+        self._phase("preflight")
+        for fact in facts:
+            self.recorder.emit(replace(fact, at_ns=self.clock.now_ns()))
         try:
             try:
                 await self._watched(self._stages)

@@ -18,6 +18,7 @@ from harness.model.experiment import (
     Traffic,
 )
 from harness.model.stack import Stack
+from harness.spec.build_blackout import build_blackouts
 from harness.spec.build_load import build_checks, build_load, build_slos, check_names, group_names, slo_names
 from harness.spec.build_stack import Facts
 from harness.spec.build_timeline import build_timeline
@@ -99,6 +100,7 @@ def build_experiment(root: At, catalog: Catalog, report: Report, around: Surroun
     final = _final(root, doc, facts, report)
     _budget(root, doc, report)
     _blast_radius(root, doc, report)
+    blackouts = build_blackouts(root, doc.blackout, report)
     _entry(root, facts, report)
     _recovery_from(root, timeline, report)
     warn_of_vain(root, objectives, facts, report)
@@ -136,6 +138,7 @@ def build_experiment(root: At, catalog: Catalog, report: Report, around: Surroun
         checks=checks,
         runs=RunsSpec(times=doc.runs.times, require=doc.runs.require),
         covers=tuple(doc.covers),
+        blackouts=blackouts,
     )
 
 

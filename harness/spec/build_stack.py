@@ -21,6 +21,7 @@ from harness.model.stack import (
     SignalSpec,
     Stack,
 )
+from harness.spec.build_blackout import build_blackouts
 from harness.spec.decode import decode, fields_of
 from harness.spec.documents import InstanceDoc, LinkDoc, ProbeDoc, ProxyDoc, ReadyDoc, SignalDoc, StackDoc
 from harness.spec.interpolate import absolute, anchored
@@ -350,6 +351,7 @@ def build_stack(root: At, catalog: Catalog, report: Report, *, path: Path, param
         probes={name: probe for name, probe in probes.items() if probe is not None},
         signals=made.signals(doc),
         params=params,
+        blackouts=build_blackouts(root, doc.blackout, report),
     )
 
 

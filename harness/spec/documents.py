@@ -25,6 +25,7 @@ from harness.model.fields import Duration, Rate, Ratio
 
 __all__ = [
     "ArrivalDoc",
+    "BlackoutDoc",
     "BlastRadiusDoc",
     "CheckDoc",
     "Doc",
@@ -111,10 +112,17 @@ def _pick(value: object) -> object:
 
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_MOMENT = r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?"
 _LISTEN = r"[^\s:]+:\d{1,5}"
 _PICK = r"all|[1-9]\d*|([1-9]\d?(\.\d+)?|0?\.\d*[1-9]\d*|100)\s*%"
 
 Text = Annotated[str, Field(min_length=1)]
+Moment = Annotated[
+    str,
+    AfterValidator(_matching(_MOMENT, 'a day such as "2026-12-15", or an instant such as "2026-12-15T08:00+01:00"')),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MOMENT}$"}),
+]
+"""A day or an instant in ISO 8601; without an offset it is UTC."""
 Name = Annotated[
     str,
     AfterValidator(_matching(_NAME, "a name of letters, digits, - and _")),
@@ -230,6 +238,12 @@ else:
     ]
 
 
+class BlackoutDoc(Doc):
+    from_: Moment = Field(alias="from", description="its first instant; a day begins at 00:00")
+    to: Moment = Field(description="its end; a day counts to its own end")
+    why: Text = Field(description="the reason, shown to whoever is refused")
+
+
 class StackDoc(Doc):
     """A stack document."""
 
@@ -251,6 +265,7 @@ class StackDoc(Doc):
     fault_proxy: Proxy = Field("embedded", description="embedded, toxiproxy (a binary on PATH), or {toxiproxy: URL}")
     probes: dict[str, Free] = Field(default={}, description="questions asked again and again during a run")
     signals: SignalsDoc | None = Field(None, description="where the stack itself says what happened")
+    blackout: list[BlackoutDoc] = Field(default=[], description="times in which nothing here may be broken")
 
 
 # ---- experiment ------------------------------------------------------------------------------------------------------
@@ -450,3 +465,4 @@ class ExperimentDoc(Doc):
     checks: list[Any] = Field(default=[], description="data checks")
     runs: RunsDoc = Field(RunsDoc(), description="how often it runs")
     covers: list[Text] = Field(default=[], description="files whose change makes stored evidence stale")
+    blackout: list[BlackoutDoc] = Field(default=[], description="times in which this may not run")

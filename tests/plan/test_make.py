@@ -27,7 +27,7 @@ from harness.model.experiment import (
 from harness.model.fields import Params
 from harness.model.plan import Plan
 from harness.model.predicate import MeasureRef, Predicate
-from harness.model.stack import HostSpec, Instance, Link, ProbeSpec, Region, Stack
+from harness.model.stack import HostSpec, Instance, Link, Region, Stack
 from harness.plan.make import dump_plan, load_plan, make_plan
 
 S = 1_000_000_000
@@ -218,12 +218,6 @@ def test_two_faults_on_one_instance_at_once_are_refused_one_after_the_other_not(
     with pytest.raises(UnsafeError, match="'down' and 'again' stand on db-eu, gw-eu at the same time"):
         planned(kill(), kill("again", at=At(offset_ns=10 * S)))
     planned(kill(), kill("again", at=At(offset_ns=20 * S)))
-
-
-def test_a_probe_through_a_broken_link_is_refused() -> None:
-    probe = ProbeSpec(name="lag", kind="http", params={"http": "http://${link:eu-us}/lag"})
-    with pytest.raises(UnsafeError, match="probe 'lag' runs through link 'eu-us'"):
-        planned(between(), stack=dataclasses.replace(STACK, probes={"lag": probe}))
 
 
 def test_an_observation_shorter_than_the_window_is_a_spec_error() -> None:

@@ -231,7 +231,20 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 LIFE = ["prepared", "applying", "applied", "witnessed", "still-there", "reverting", "reverted", "verified"]
-WHOLE = ["plan", "start", "warmup", "steady", "inject", "observe", "heal", "settle", "drain", "final", "seal"]
+WHOLE = [
+    "plan",
+    "preflight",
+    "start",
+    "warmup",
+    "steady",
+    "inject",
+    "observe",
+    "heal",
+    "settle",
+    "drain",
+    "final",
+    "seal",
+]
 
 
 async def test_a_run_goes_through_every_phase_and_closes_its_journal(tmp_path: Path) -> None:
@@ -301,7 +314,7 @@ async def test_a_revert_that_does_not_take_is_dirty_and_stays_in_the_journal(tmp
 async def test_a_stack_that_never_gets_ready_is_refused_and_stopped(tmp_path: Path) -> None:
     ran = await conduct(tmp_path, plan(), session=FakeSession(refuse=True))
     assert ran.notes["refused"].text == "gateway-eu: not ready within 20 s"
-    assert ran.phases == ["plan", "start", "seal"]
+    assert ran.phases == ["plan", "preflight", "start", "seal"]
     assert ran.engine.calls == ["close"]
 
 
