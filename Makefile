@@ -4,19 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check sample clean
+.PHONY: demo test check conformance sample clean
 
 demo: $(STAMP)
 	$(BIN)/blackstart demo
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest --cells .cells.json
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not slow and not live and not browser"
+
+conformance: $(STAMP)
+	$(BIN)/pytest -q -m cell --cells .cells.json
+	$(BIN)/python -m tests.cells write .cells.json
 
 sample: $(STAMP)
 	$(BIN)/python -m tests.sample

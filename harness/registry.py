@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.resources import files
 
 from harness.model.catalog import Catalog, Role
 
-__all__ = ["BUILT_IN", "ENTRY_POINT_GROUPS", "catalog"]
+__all__ = ["BUILT_IN", "ENTRY_POINT_GROUPS", "catalog", "proven_cells"]
 
 BUILT_IN: dict[Role, dict[str, str]] = {
     "fault": {
@@ -66,3 +68,9 @@ def catalog() -> Catalog:
         installed = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUPS[role])}
         paths[role] = installed | built_in
     return Catalog(paths=paths)
+
+
+def proven_cells() -> dict[str, tuple[str, ...]]:
+    """Fault -> where a live conformance test applied, witnessed, reverted and verified it (cells.json, made by those tests)."""
+    listed = json.loads(files("harness").joinpath("cells.json").read_text())
+    return {fault: tuple(places) for fault, places in listed.items()}

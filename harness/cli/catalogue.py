@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -24,17 +25,19 @@ def faults(
     kind: Annotated[str | None, typer.Argument(help="One fault, in full.")] = None, json: JsonFlag = False
 ) -> None:
     """List the faults, or explain one: parameters, targets, what clients see, how its effect is witnessed."""
-    _kinds("fault", kind, json)
+    from harness.registry import proven_cells
+
+    _kinds("fault", kind, json, proven_cells())
 
 
 def checks(
     name: Annotated[str | None, typer.Argument(help="One check, in full.")] = None, json: JsonFlag = False
 ) -> None:
     """List the data checks, or explain one."""
-    _kinds("check", name, json)
+    _kinds("check", name, json, {})
 
 
-def _kinds(role: Any, name: str | None, json: bool) -> None:
+def _kinds(role: Any, name: str | None, json: bool, proven: Mapping[str, tuple[str, ...]]) -> None:
     from harness.model.catalog import UnknownKindError
     from harness.registry import catalog
 
@@ -42,12 +45,15 @@ def _kinds(role: Any, name: str | None, json: bool) -> None:
     if name is None:
         kinds = [known.kind(role, each) for each in known.names(role)]
         if json:
-            show_json([_facts(kind) for kind in kinds])
+            show_json([_facts(kind, proven) for kind in kinds])
+        elif proven:
+            rows = [(kind.name, ", ".join(proven.get(kind.name, ())) or "–", kind.doc) for kind in kinds]
+            show_rows((role, "proven on", "what it is"), rows)
         else:
             show_rows((role, "what it is"), [(kind.name, kind.doc) for kind in kinds])
         return
     try:
-        facts = _facts(known.kind(role, name))
+        facts = _facts(known.kind(role, name), proven)
     except UnknownKindError as exc:
         hint = f"; did you mean {' or '.join(exc.close)}?" if exc.close else ""
         raise SpecError(f"unknown {role} {name!r}{hint} Known: {', '.join(exc.known)}") from exc
@@ -64,12 +70,14 @@ def _kinds(role: Any, name: str | None, json: bool) -> None:
             sys.stdout.write(f"parameter    {parameter}{default}\n")
 
 
-def _facts(kind: Any) -> dict[str, Any]:
+def _facts(kind: Any, proven: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": kind.name, "doc": kind.doc, "example": kind.example}
     for key in ("targets", "hosts", "models", "counts", "what", "clients_see", "on_revert", "witness"):
         value = getattr(kind, key, None)
         if value:
             facts[key] = value if isinstance(value, str) else sorted(value)
+    if kind.name in proven:
+        facts["proven_on"] = list(proven[kind.name])
     facts["parameters"] = kind.params.model_json_schema()
     return facts
 

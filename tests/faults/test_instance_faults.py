@@ -34,8 +34,14 @@ TARGET = Target(kind="instance", name="a")
 real = [pytest.mark.live, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("host", [pytest.param(kind, marks=real) for kind in ("process", "python", "pid")])
-@pytest.mark.parametrize("fault", sorted(FAULTS))
+@pytest.mark.parametrize(
+    ("fault", "host"),
+    [
+        pytest.param(fault, host, marks=[*real, pytest.mark.cell(fault.split("-")[0], host)])
+        for fault in sorted(FAULTS)
+        for host in ("process", "python", "pid")
+    ],
+)
 async def test_keeps_the_contract_of_an_injector_on_every_host(victim, host, fault) -> None:
     a = victim(host)
     await a.up()
