@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import aftercare, catalogue, demo, doctor, documents, drilling, evidence, halting, proxying
+from harness.cli import aftercare, catalogue, demo, doctor, documents, drilling, evidence, halting, hosting, proxying
 from harness.errors import HarnessBug, HarnessError, RevertError, SpecError, StoreError, UnsafeError
 from harness.model.verdict import EXIT_CODES, SPEC_EXIT, Verdict
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (demo, documents, drilling, catalogue, evidence, aftercare, halting, doctor, proxying):
+for commands in (demo, documents, drilling, catalogue, evidence, aftercare, halting, hosting, doctor, proxying):
     commands.register(app)
 
 _EXITS: tuple[tuple[type[HarnessError], int], ...] = (

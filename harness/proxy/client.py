@@ -13,7 +13,7 @@ import contextlib
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, ClassVar, TypeVar
@@ -52,6 +52,15 @@ class Links:
     @property
     def embedded(self) -> bool:
         return self._embedded
+
+    @property
+    def created(self) -> frozenset[str]:
+        """The proxies that this control created: those it may delete."""
+        return frozenset(self._created)
+
+    def claim(self, names: Iterable[str]) -> None:
+        """Take over proxies that an earlier control of ours created: `delete` then removes them."""
+        self._created.update(names)
 
     def recipe(self) -> JsonObject:
         return {"url": self._url, "embedded": self._embedded}

@@ -16,7 +16,7 @@ from harness.model.stack import Stack
 from harness.model.wiring import Wiring
 from harness.proxy.client import Links, ToxiproxyLinks
 
-__all__ = ["StartedProxy", "create_links", "start_embedded", "start_toxiproxy"]
+__all__ = ["StartedProxy", "create_links", "proxy_command", "start_embedded", "start_toxiproxy", "wait_for_proxy"]
 
 READY_LIMIT_S = 10.0
 _ASK_EVERY_S = 0.02
@@ -70,12 +70,7 @@ async def start_toxiproxy(log: Path) -> StartedProxy:
 
     Raises UnsafeError, nothing left running, when there is none or it does not come up.
     """
-    binary = shutil.which("toxiproxy-server")
-    if binary is None:
-        raise UnsafeError(
-            "fault_proxy: toxiproxy needs Shopify's toxiproxy-server, and there is none on PATH",
-            remedy="install it, name a running one as {toxiproxy: URL}, or use `fault_proxy: embedded`",
-        )
+    binary = _toxiproxy()
     port = _free_port()
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
@@ -101,6 +96,38 @@ async def start_toxiproxy(log: Path) -> StartedProxy:
     if process.returncode is not None:
         raise UnsafeError(f"toxiproxy-server ended with code {process.returncode}", remedy=f"see {log}")
     return StartedProxy(process=process, links=links)
+
+
+def proxy_command(kind: str, seed: int) -> tuple[tuple[str, ...], ToxiproxyLinks]:
+    """The command line of an "embedded" or "toxiproxy" server on a free loopback port, and the control it will answer.
+
+    For whoever hosts the process. Raises UnsafeError when there is no toxiproxy-server.
+    """
+    embedded, port = kind == "embedded", _free_port()
+    program = (sys.executable, "-m", "harness.proxy.server", "--seed", str(seed)) if embedded else (_toxiproxy(),)
+    host, at = ("--host", "--port") if embedded else ("-host", "-port")
+    links = ToxiproxyLinks(f"http://127.0.0.1:{port}", embedded=embedded)
+    return (*program, host, "127.0.0.1", at, str(port)), links
+
+
+async def wait_for_proxy(links: ToxiproxyLinks, log: Path) -> None:
+    """Return when the server answers. Raises UnsafeError when it does not in time."""
+    try:
+        async with asyncio.timeout(READY_LIMIT_S):
+            while not await _answers(links):
+                await asyncio.sleep(_ASK_EVERY_S)
+    except TimeoutError as exc:
+        raise UnsafeError(f"the fault proxy at {links.url} did not come up", remedy=f"see {log}") from exc
+
+
+def _toxiproxy() -> str:
+    binary = shutil.which("toxiproxy-server")
+    if binary is None:
+        raise UnsafeError(
+            "fault_proxy: toxiproxy needs Shopify's toxiproxy-server, and there is none on PATH",
+            remedy="install it, name a running one as {toxiproxy: URL}, or use `fault_proxy: embedded`",
+        )
+    return binary
 
 
 async def _answers(links: ToxiproxyLinks) -> bool:

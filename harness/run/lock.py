@@ -20,7 +20,22 @@ from harness.model.catalog import Catalog
 from harness.model.stack import Stack
 from harness.run.process import is_alive, start_ticks
 
-__all__ = ["LiveRun", "forget", "is_shared", "live_runs", "register", "stack_lock", "state_home"]
+__all__ = [
+    "HOSTED",
+    "LiveRun",
+    "forget",
+    "hold",
+    "is_shared",
+    "live_runs",
+    "register",
+    "stack_home",
+    "stack_key",
+    "stack_lock",
+    "state_home",
+]
+
+HOSTED = "hosted.json"
+"""The file in a stack's home that says that `stack up` hosts it."""
 
 
 def state_home() -> Path:
@@ -33,7 +48,19 @@ def state_home() -> Path:
     )
     (base / "runs").mkdir(parents=True, exist_ok=True)
     (base / "locks").mkdir(exist_ok=True)
+    (base / "stacks").mkdir(mode=0o700, exist_ok=True)
     return base
+
+
+def stack_key(name: str, base_dir: str) -> str:
+    """What tells a stack from every other on this machine: its name and the folder of its document."""
+    digest = hashlib.sha256(f"{base_dir}:{name}".encode()).hexdigest()[:16]
+    return f"{name}-{digest}"
+
+
+def stack_home(stack: Stack) -> Path:
+    """Where `stack up` keeps what it hosts of this stack. Not made here."""
+    return state_home() / "stacks" / stack_key(stack.name, stack.base_dir)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +112,21 @@ def is_shared(stack: Stack, catalog: Catalog) -> bool:
 
 @contextlib.contextmanager
 def stack_lock(stack: Stack, run_id: str, catalog: Catalog) -> Iterator[None]:
-    """Hold the stack's lock; it falls with the process. Raises UnsafeError naming the holder when it is taken."""
-    if not is_shared(stack, catalog):
+    """Hold the stack's lock if the stack is shared, or hosted by `stack up`. Raises UnsafeError naming the holder."""
+    if not is_shared(stack, catalog) and not (stack_home(stack) / HOSTED).exists():
         yield
         return
-    digest = hashlib.sha256(f"{stack.base_dir}:{stack.name}".encode()).hexdigest()[:16]
-    path = state_home() / "locks" / f"{stack.name}-{digest}.lock"
+    with hold(stack.name, stack.base_dir, f"run {run_id}"):
+        yield
+
+
+@contextlib.contextmanager
+def hold(name: str, base_dir: str, who: str) -> Iterator[None]:
+    """Hold the lock of the stack of that name and folder; it falls with the process.
+
+    Raises UnsafeError naming the holder when it is taken.
+    """
+    path = state_home() / "locks" / f"{stack_key(name, base_dir)}.lock"
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,10 +134,10 @@ def stack_lock(stack: Stack, run_id: str, catalog: Catalog) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another run"
             raise UnsafeError(
-                f"stack {stack.name!r} is being drilled by {holder}", remedy="wait for it, or `blackstart halt` it"
+                f"stack {name!r} is being used by {holder}", remedy="wait for it, or `blackstart halt` a run"
             ) from exc
         file.truncate(0)
-        file.write(f"run {run_id} (pid {os.getpid()})")
+        file.write(f"{who} (pid {os.getpid()})")
         file.flush()
         yield
         file.truncate(0)

@@ -9,8 +9,9 @@ import tempfile
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from harness.errors import HarnessError, InjectError, RevertError
+from harness.errors import HarnessError, InjectError, RevertError, UnsafeError
 from harness.history.events import NoteEvent, ProbeEvent, SignalEvent
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
@@ -23,6 +24,7 @@ from harness.proxy.client import Links, ToxiproxyLinks
 from harness.proxy.launch import StartedProxy, create_links, start_embedded, start_toxiproxy
 from harness.run.conductor import LiveView
 from harness.run.guard import Guard
+from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
 from harness.run.journal import PROXY, Journal, Opened, Spawned
 from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
@@ -47,8 +49,9 @@ class StackSession:
         self._stack = plan.experiment.stack
         self._run_dir = run_dir
         self._catalog = catalog
-        # Socket paths have at most 108 bytes: the run directory's own would be too long.
-        self._state_dir = tempfile.mkdtemp(prefix="blackstart-")
+        self._hosted: HostedStack | None = None
+        self._state_dir = ""
+        self._log_starts: Mapping[str, int] = {}
         self._wiring = Wiring()
         self._hosts: Mapping[str, Host] = {}
         self._proxy: StartedProxy | None = None
@@ -75,6 +78,33 @@ class StackSession:
             recorder.emit(
                 NoteEvent(at_ns=clock.now_ns(), code="mutant", text=text, level="warning", data={"mutant": mutant})
             )
+        self._hosted = find_hosted(self._stack)
+        if self._hosted is not None:
+            await self._attach(self._hosted, recorder, clock)
+        else:
+            # Socket paths have at most 108 bytes: the run directory's own would be too long.
+            self._state_dir = tempfile.mkdtemp(prefix="blackstart-")
+            await self._own(journal)
+        self._open(journal, clock)
+        self._guard = await Guard.arm(journal)
+        await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock)
+        return RunWorld(self._run_dir.run_id, clock, self._wiring, self._hosts, self._links)
+
+    async def _attach(self, hosted: HostedStack, recorder: Recorder, clock: Clock) -> None:
+        """Use what `stack up` brought up, its fault proxy too. Raises UnsafeError when it is not whole, or another."""
+        fits(hosted, self._stack)
+        text = f"attached to stack {hosted.name}, up since {hosted.since_utc}"
+        recorder.emit(NoteEvent(at_ns=clock.now_ns(), code="hosted", text=text))
+        self._wiring = replace(hosted.wiring, run_dir=str(self._run_dir.path))
+        self._log_starts = hosted.log_sizes()
+        if hosted.links is not None:
+            self._links = ToxiproxyLinks(hosted.links["url"], embedded=hosted.links["embedded"])
+            upstreams = {name: upstream(self._stack, self._wiring, link) for name, link in self._stack.links.items()}
+            await create_links(self._links, self._stack, self._wiring, upstreams)  # adopts those that are there
+        self._hosts = revive_hosts(hosted, self._catalog)
+
+    async def _own(self, journal: Journal) -> None:
+        """Make what this run will start: addresses, the fault proxy, hosts."""
         self._wiring = replace(allocate(self._stack, self._state_dir), run_dir=str(self._run_dir.path))
         await self._start_proxy(journal)
         settings = HostSettings(
@@ -87,16 +117,13 @@ class StackSession:
             instance.name: self._catalog.host(instance.host.kind).load()(instance, self._wiring, settings)
             for instance in self._stack.instances.values()
         }
-        self._open(journal, clock)
-        self._guard = await Guard.arm(journal)
-        await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock)
-        return RunWorld(self._run_dir.run_id, clock, self._wiring, self._hosts, self._links)
 
     async def _start_proxy(self, journal: Journal) -> None:
         if not self._stack.links:
             return
         log = self._run_dir.logs / "fault-proxy.log"
         if self._stack.fault_proxy in ("embedded", "toxiproxy"):
+            self._refuse_to_strand()
             if self._stack.fault_proxy == "embedded":
                 self._proxy = await start_embedded(self._plan.experiment.seed, log)
             else:
@@ -112,6 +139,21 @@ class StackSession:
         listening = await create_links(self._links, self._stack, self._wiring, upstreams)
         self._wiring = replace(self._wiring, links=listening)
 
+    def _refuse_to_strand(self) -> None:
+        """Raise UnsafeError when a fault proxy of this run would end under a client that lives on.
+
+        A link that the load enters through has the load for its client.
+        """
+        entries = " ".join((self._stack.entry or "", *(one.entry or "" for one in self._stack.regions.values())))
+        for link in self._stack.links.values():
+            client = self._stack.instances[link.source]
+            kind = self._catalog.host(client.host.kind)
+            if not kind.started_by_run and kind.name != "external" and f"${{link:{link.name}}}" not in entries:
+                raise UnsafeError(
+                    f"link {link.name}: its client {client.name} runs already and would lose its path with this run's fault proxy",
+                    remedy=f"`blackstart stack up {self._stack.name}` first: its fault proxy stays, and runs attach to it",
+                )
+
     def _open(self, journal: Journal, clock: Clock) -> None:
         journal.append(
             Opened(
@@ -126,7 +168,7 @@ class StackSession:
                     for name, host in self._hosts.items()
                 },
                 links=self._links.recipe() if self._links else None,
-                state_dir=self._state_dir,
+                state_dir=None if self._hosted is not None else self._state_dir,
             )
         )
 
@@ -148,11 +190,12 @@ class StackSession:
             recorder.emit(SignalEvent(at_ns=seen.at_ns, source=seen.source, event=seen.event, fields=seen.fields))
 
         assert self._clock is not None
+        log_dir = str(self._run_dir.logs) if self._hosted is None else self._hosted.log_dir
         async with asyncio.TaskGroup() as group:
             for spec in self._stack.probes.values():
                 group.create_task(watch(spec, self._probe(spec), self._clock, sample))
             for source in self._stack.signals:
-                follower = follow_source(source, str(self._run_dir.logs), self._wiring, self._clock)
+                follower = follow_source(source, log_dir, self._wiring, self._clock)
                 group.create_task(follower.follow(signal))
             group.create_task(self._count())
 
@@ -205,11 +248,14 @@ class StackSession:
         left = []
         for host in self._hosts.values():
             await host.close()
-        try:
-            await end_stack(self._state_dir)
-            shutil.rmtree(self._state_dir, ignore_errors=True)
-        except HarnessError as exc:
-            left.append(f"stack {self._stack.name}: {exc}")
+        if self._hosted is not None:
+            self._keep_logs(self._hosted)
+        elif self._state_dir:
+            try:
+                await end_stack(self._state_dir)
+                shutil.rmtree(self._state_dir, ignore_errors=True)
+            except HarnessError as exc:
+                left.append(f"stack {self._stack.name}: {exc}")
         left += await self._stop_proxy()
         if self._guard is not None and not left:
             await self._guard.dismiss()
@@ -217,6 +263,13 @@ class StackSession:
             self._guard.release()  # it takes our silence for death and tries what we could not
         self._guard = None
         return tuple(left)
+
+    def _keep_logs(self, hosted: HostedStack) -> None:
+        """Copy what a hosted stack logged during the run into the run's own logs."""
+        for path in sorted(Path(hosted.log_dir).glob("*.log")):
+            with path.open("rb") as log:
+                log.seek(self._log_starts.get(path.name, 0))
+                (self._run_dir.logs / path.name).write_bytes(log.read())
 
     async def _stop_proxy(self) -> list[str]:
         if self._proxy is not None:
