@@ -101,22 +101,20 @@ class ToxicFault:
         while True:
             there = {toxic.name for toxic in (await world.links.get(state.link)).toxics}
             standing = set(state.toxics) <= there
-            touched = await self._touched(state, world) if standing else 0
+            touched, what = await self._touched(state, world) if standing else (0, "the fault proxy does not show it")
             at_ns = world.clock.now_ns()
-            if standing and touched != 0:
-                seen = "read back from the fault proxy" if touched is None else f"{touched} connections felt it"
-                return Evidence(present=True, at_ns=at_ns, what=f"{self.kind} on link {state.link}: {seen}")
-            if not standing or at_ns > deadline_ns:
-                what = "no connection felt it" if standing else "the fault proxy does not show it"
-                return Evidence(present=False, at_ns=at_ns, what=f"{self.kind} on link {state.link}: {what}")
+            if (standing and touched != 0) or not standing or at_ns > deadline_ns:
+                what = f"{self.kind} on link {state.link}: {what}"
+                return Evidence(present=standing and touched != 0, at_ns=at_ns, what=what)
             await asyncio.sleep(0.02)
 
-    async def _touched(self, state: LinkFaultState, world: World) -> int | None:
-        """Connections that the toxics have hit so far; None where the server cannot tell."""
+    async def _touched(self, state: LinkFaultState, world: World) -> tuple[int | None, str]:
+        """How much the toxics have hit so far, None where the server cannot tell, and that in words."""
         if not world.links.embedded:
-            return None
+            return None, "read back from the fault proxy"
         evidence = await evidence_of(world, state.link)
-        return sum(int(toxic["affected"]) for toxic in evidence["toxics"] if toxic["name"] in state.toxics)
+        felt = sum(int(toxic["affected"]) for toxic in evidence["toxics"] if toxic["name"] in state.toxics)
+        return felt, f"{felt or 'no'} connection{'' if felt <= 1 else 's'} felt it"
 
     async def revert(self, state: LinkFaultState, world: World) -> None:
         """Remove every toxic of ours, whatever becomes of the others. Raises RevertError with what would do it by hand."""

@@ -59,8 +59,8 @@ class Partition(ToxicFault):
             return Evidence(present=True, at_ns=at_ns, what=what)
         return Evidence(present=False, at_ns=at_ns, what=what)
 
-    async def _touched(self, state: LinkFaultState, world: World) -> int | None:
-        return None  # a cut is there whether or not anybody talks
+    async def _touched(self, state: LinkFaultState, world: World) -> tuple[int | None, str]:
+        return None, "read back from the fault proxy"  # a cut is there whether or not anybody talks
 
 
 KIND = FaultKind(

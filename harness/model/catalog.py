@@ -57,7 +57,8 @@ class FaultKind(Kind):
     """A fault. `code(params)` gives an `Injector`.
 
     `targets`: what it may be applied to; `hosts`: host kinds on which it works (for instance targets). `instant` faults
-    take no `for`. `what`, `clients_see` and `on_revert` are sentences for plan, docs and report, with `{target}` in them:
+    take no `for`; `http` ones need a link with `http: true` on the embedded fault proxy.
+    `what`, `clients_see` and `on_revert` are sentences for plan, docs and report, with `{target}` in them:
     what is done; what new and open connections see meanwhile; what revert does and what happens to open ones then.
     """
 
@@ -66,6 +67,7 @@ class FaultKind(Kind):
     instant: bool = False
     two_sided: bool = False
     needs_start: bool = False
+    http: bool = False
     what: str
     clients_see: str
     on_revert: str

@@ -32,7 +32,9 @@ def resolve_targets(
         return tuple(_role(name, stack, kind, entry.id) for name in selector.names), ()
     if selector.by == "link":
         links = [stack.links[name] for name in selector.names]
-        return tuple(_link_target(link, stack, entry.id) for link in _pick(links, selector.pick, seed, entry.id)), ()
+        return tuple(
+            _link_target(link, stack, entry.id, kind) for link in _pick(links, selector.pick, seed, entry.id)
+        ), ()
     instances = _drillable(_instances(selector, stack), selector, stack, entry.id)
     picked = _pick(instances, selector.pick, seed, entry.id)
     return tuple(_instance_target(instance, kind, entry.id, catalog) for instance in picked), ()
@@ -111,12 +113,23 @@ def _role(name: str, stack: Stack, kind: FaultKind, fault: str) -> Target:
     return Target(kind="role", name=name, candidates=candidates)
 
 
-def _link_target(link: Link, stack: Stack, fault: str) -> Target:
+def _link_target(link: Link, stack: Stack, fault: str, kind: FaultKind | None = None) -> Target:
     names = {link.name, f"link:{link.name}"}
     if not any(fnmatchcase(name, pattern) for name in names for pattern in stack.drillable):
         raise UnsafeError(
             f"fault {fault!r}: link {link.name} is not drillable", remedy=f'add "link:{link.name}" to `drillable:`'
         )
+    if kind is not None and kind.http:
+        if not link.http:
+            raise UnsafeError(
+                f"fault {fault!r}: {kind.name} acts on HTTP, and link {link.name} is not declared to carry it",
+                remedy="add `http: true` to the link in the stack file",
+            )
+        if stack.fault_proxy != "embedded":
+            raise UnsafeError(
+                f"fault {fault!r}: {kind.name} needs the embedded fault proxy, and the stack uses {stack.fault_proxy}",
+                remedy="use `fault_proxy: embedded`: Toxiproxy knows bytes only",
+            )
     region = stack.instances[link.to].region or stack.instances[link.source].region
     return Target(kind="link", name=link.name, region=region)
 

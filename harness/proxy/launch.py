@@ -152,7 +152,14 @@ async def create_links(links: Links, stack: Stack, wiring: Wiring, upstreams: Ma
     """
     made = {}
     for link in stack.links.values():
-        options = {"mirror_refusal": True, "http": link.http}
+        # Its clients speak plain HTTP to a loopback address; what leaves this machine stays encrypted.
+        tls = link.http and str(stack.instances[link.to].host.params.get("external", "")).startswith("https:")
+        if tls and not links.embedded:
+            raise UnsafeError(
+                f"link {link.name}: only the embedded fault proxy speaks TLS to an upstream",
+                remedy="use `fault_proxy: embedded`, or drop `http: true` and let clients speak TLS through the link",
+            )
+        options = {"mirror_refusal": True, "http": link.http, "tls": tls}
         state = await links.create(link.name, wiring.links[link.name], upstreams[link.name], options)
         made[link.name] = state.listen
     return made

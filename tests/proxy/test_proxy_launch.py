@@ -36,8 +36,8 @@ async def test_links_are_made_where_the_wiring_says_and_mirror_refusal(tmp_path,
             state = await proxy.links.get(name)
             assert (state.listen, state.upstream, state.enabled) == (listen, upstreams[name], True)
         raw = await proxy.links._plain("GET", "/proxies")
-        assert raw["plain"]["blackstart"] == {"http": False, "mirror_refusal": True}
-        assert raw["spoken"]["blackstart"] == {"http": True, "mirror_refusal": True}
+        assert raw["plain"]["blackstart"] == {"http": False, "mirror_refusal": True, "tls": False}
+        assert raw["spoken"]["blackstart"] == {"http": True, "mirror_refusal": True, "tls": False}
         taken = Wiring(links={"third": where["plain"]})
         with pytest.raises(UnsafeError, match="address already in use"):
             await create_links(

@@ -9,7 +9,7 @@ import pytest
 
 JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
-OPTIONS = {"http": False, "mirror_refusal": False}
+OPTIONS = {"http": False, "mirror_refusal": False, "tls": False}
 
 
 def error(message: str, status: int) -> str:
@@ -340,10 +340,15 @@ def test_names_are_percent_decoded(api):
 
 def test_options_beyond_toxiproxy(api):
     api.proxy("a", "127.0.0.1:1", blackstart={"http": True})
-    assert api.json("GET", "/proxies/a")["blackstart"] == {"http": True, "mirror_refusal": False}
+    assert api.json("GET", "/proxies/a")["blackstart"] == {"http": True, "mirror_refusal": False, "tls": False}
     changed = api.json("PATCH", "/proxies/a", {"blackstart": {"mirror_refusal": True}})
-    assert changed["blackstart"] == {"http": True, "mirror_refusal": True}
-    assert api.call("POST", "/proxies/a/toxics", {"type": "http-error"}).text == error("invalid toxic type", 400)
+    assert changed["blackstart"] == {"http": True, "mirror_refusal": True, "tls": False}
+    answer = api.call("POST", "/proxies/a/toxics", {"type": "http_error", "stream": "upstream"})
+    assert answer.text == error("http_error acts on answers: its stream can only be downstream", 400)
+    assert api.toxic("a", "http_error")["attributes"] == {"status": 503, "retry_after": 0}
+    api.proxy("b", "127.0.0.1:1")
+    answer = api.call("POST", "/proxies/b/toxics", {"type": "http_error"})
+    assert answer.text == error("http_error acts on HTTP, and this proxy was made without the option http", 400)
 
 
 @pytest.mark.parametrize(

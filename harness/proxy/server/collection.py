@@ -21,12 +21,14 @@ from harness.proxy.server.decode import (
     read_object,
     read_str,
 )
+from harness.proxy.server.http.effects import EFFECTS
 from harness.proxy.server.proxy import Context, Options, Proxy, describe_toxic
 from harness.proxy.server.toxics import TOXICS
-from harness.proxy.server.toxics.base import Toxic
+from harness.proxy.server.toxics.base import Fields, Toxic
 
 __all__ = ["Collection", "Witnesses"]
 
+_KINDS: Mapping[str, type[Fields]] = {**TOXICS, **EFFECTS}
 _WITNESS_NS = 60 * 1_000_000_000
 
 
@@ -52,6 +54,7 @@ def _options(values: Mapping[str, object], before: Options) -> Options:
     return Options(
         mirror_refusal=read_bool(extra, "mirror_refusal", before.mirror_refusal),
         http=read_bool(extra, "http", before.http),
+        tls=read_bool(extra, "tls", before.tls),
     )
 
 
@@ -217,9 +220,13 @@ class Collection:
         attributes = read_object(values.get("attributes"), "attributes")
         if stream.lower() not in ("upstream", "downstream"):
             raise ApiError(400, "stream was invalid, can be either upstream or downstream")
-        kind = TOXICS.get(type_name)
+        kind = _KINDS.get(type_name)
         if kind is None:
             raise ApiError(400, "invalid toxic type")
+        if kind.http and not proxy.options.http:
+            raise ApiError(400, f"{type_name} acts on HTTP, and this proxy was made without the option http")
+        if kind.http and stream.lower() != "downstream":
+            raise ApiError(400, f"{type_name} acts on answers: its stream can only be downstream")
         if any(toxic.name == toxic_name for toxic in proxy.toxics):
             raise ApiError(409, "toxic already exists")
         toxic = Toxic(toxic_name, type_name, stream, kind)

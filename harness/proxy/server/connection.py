@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from harness.proxy.server.http.exchange import Answers, Requests, joined
 from harness.proxy.server.toxics.base import End, Receiver, Stage, Toxic
 
-__all__ = ["Connection", "Direction", "Owner", "reset"]
+__all__ = ["Connection", "Direction", "Owner", "Tls", "reset"]
 
 # A read takes at most this much, and a peer that does not read holds up at most about twice as much on our side.
 _CHUNK_BYTES = 64 * 1024
@@ -31,11 +34,31 @@ def reset(sock: socket.socket | None) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How to speak TLS to an upstream: as whom it must prove itself, and how long the handshake may take."""
+
+    context: ssl.SSLContext
+    host: str
+    limit_s: float
+
+
 class Owner(Protocol):
     """What a connection needs from its proxy."""
 
     name: str
     seed: int
+
+    @property
+    def http(self) -> bool:
+        """Whether its connections carry HTTP."""
+
+    @property
+    def http_toxics(self) -> Sequence[Toxic]:
+        """Those that act on requests, in order of creation."""
+
+    def draw(self, toxic: Toxic) -> random.Random:
+        """A generator for the next request that meets an HTTP toxic."""
 
     def forget(self, connection: Connection) -> None:
         """The connection is over; its counters are final."""
@@ -69,7 +92,8 @@ class Endpoint(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.out.source_ended(End.EOF)
-        return True  # the other direction may go on
+        # The other direction may go on, unless this is TLS, which knows no half-close.
+        return self.transport is not None and self.transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.alive = False
@@ -95,6 +119,7 @@ class Direction:
         "dest",
         "done",
         "ended",
+        "front",
         "head",
         "loop",
         "received_bytes",
@@ -110,6 +135,7 @@ class Direction:
         self.source: Endpoint
         self.dest: Endpoint
         self.stages: list[Stage] = []
+        self.front: Requests | Answers | None = None  # before the stages, where the link carries HTTP
         self.head: Receiver = self
         self.write: Callable[[bytes], None] = _discard
         self.blockers: set[object] = set()
@@ -173,17 +199,21 @@ class Direction:
         for stage in reversed(self.stages):
             stage.next = following
             following = stage
+        if self.front is not None:
+            self.front.next = following
+            following = self.front
         self.head = following
 
     def sync(self, chain: Sequence[Toxic], late: bool) -> None:
         """Make the stages those of `chain` that hit this connection; what stays keeps its state."""
-        wanted = [toxic for toxic in chain if self.connection.hit_by(toxic)]
+        wanted = [toxic for toxic in chain if not toxic.kind.http and self.connection.hit_by(toxic)]
         present = {id(stage.toxic): stage for stage in self.stages}
         fresh: list[Stage] = []
         stages = []
         for toxic in wanted:
             stage = present.pop(id(toxic), None)
             if stage is None:
+                assert issubclass(toxic.kind, Stage)
                 stage = toxic.kind(toxic, self)
                 fresh.append(stage)
             stages.append(stage)
@@ -202,17 +232,25 @@ class Direction:
 
     def drop(self) -> None:
         """Forget what waits: the far end is gone."""
-        for stage in self.stages:
-            stage.dropped()
+        self.drop_held()
         self.stages = []
+        self.front = None
         self.head = self
         self.write = _discard
         self.done = True
 
+    def drop_held(self) -> None:
+        """Forget what waits, and stop every timer."""
+        for stage in self.stages:
+            stage.dropped()
+        if isinstance(self.front, Answers):
+            self.front.dropped()
+
     @property
     def held_bytes(self) -> int:
-        """Bytes that wait in stages."""
-        return sum(stage.held_bytes for stage in self.stages)
+        """Bytes that wait before the sink."""
+        front = 0 if self.front is None else self.front.held_bytes
+        return front + sum(stage.held_bytes for stage in self.stages)
 
 
 class Connection:
@@ -224,6 +262,7 @@ class Connection:
         "client",
         "down",
         "loop",
+        "named",
         "number",
         "open",
         "owner",
@@ -238,6 +277,7 @@ class Connection:
         self.owner = owner
         self.number = number
         self.witness = witness
+        self.named: bytes | None = None  # the upstream's name in `Host`, where the client cannot know it
         self.loop = asyncio.get_running_loop()
         self.pending: socket.socket | None = sock  # the client, before it has a transport
         self.task: asyncio.Task[None] | None = None  # dials
@@ -251,12 +291,21 @@ class Connection:
         self._over = False
         self._forgotten = False
 
-    async def establish(self, upstream: socket.socket) -> None:
-        """Give both sockets a transport. Raises OSError when either is already dead; the caller aborts."""
+    async def establish(self, upstream: socket.socket, tls: Tls | None) -> None:
+        """Give both sockets a transport. Raises OSError when either is already dead, or TLS fails; the caller aborts."""
         client, self.pending = self.pending, None
         assert client is not None
         try:
-            await self.loop.create_connection(lambda: self.upstream, sock=upstream)
+            if tls is None:
+                await self.loop.create_connection(lambda: self.upstream, sock=upstream)
+            else:
+                await self.loop.create_connection(
+                    lambda: self.upstream,
+                    sock=upstream,
+                    ssl=tls.context,
+                    server_hostname=tls.host,
+                    ssl_handshake_timeout=tls.limit_s,
+                )
             await self.loop.connect_accepted_socket(lambda: self.client, client)
         except BaseException:
             # Whichever socket has no transport yet is ours to close; closing one twice does no harm.
@@ -273,6 +322,9 @@ class Connection:
             return
         self.task = None
         self.open = True
+        if self.owner.http:
+            self.up.front, self.down.front = joined(self.down, lambda: self.owner.http_toxics, self.owner.draw)
+            self.up.front.host = self.named
         self.up.sync(up, late=False)
         self.down.sync(down, late=False)
         for direction in (self.up, self.down):
@@ -295,10 +347,21 @@ class Connection:
             return
         transport = direction.dest.transport
         if direction.dest.alive and transport is not None:
+            if not transport.can_write_eof():
+                self._end_without_eof()
+                return
             try:
                 transport.write_eof()
             except OSError:  # it was reset between its last event and now; its transport has yet to notice
                 self.abort()
+
+    def _end_without_eof(self) -> None:
+        """The client sends no more, and TLS cannot say so to the upstream: close, now or when all is answered."""
+        front = self.down.front
+        if isinstance(front, Answers) and front.outstanding_count:
+            front.close_when_answered()
+        else:
+            self.close()
 
     def lost(self, endpoint: Endpoint, exc: Exception | None) -> None:
         """One end is gone: what was on its way to it is dropped, and its reset travels the other way."""
@@ -337,8 +400,7 @@ class Connection:
 
     def _drop_stages(self) -> None:
         for direction in (self.up, self.down):
-            for stage in direction.stages:
-                stage.dropped()
+            direction.drop_held()
 
     def _finish(self) -> None:
         if self._forgotten:

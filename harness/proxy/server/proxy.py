@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from harness.proxy.server.address import Address, split
-from harness.proxy.server.connection import Connection, reset
+from harness.proxy.server.connection import Connection, Tls, reset
 from harness.proxy.server.decode import ApiError, number
+from harness.proxy.server.http.exchange import Answers
 from harness.proxy.server.listener import Listener
 from harness.proxy.server.toxics.base import Toxic
 
@@ -24,10 +28,11 @@ _PROBE_LIMIT_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a proxy can do beyond Toxiproxy's; `http` is stored for faults to come."""
+    """What a proxy can do beyond Toxiproxy's. `http`: its connections carry HTTP; `tls`: it speaks TLS to the upstream."""
 
     mirror_refusal: bool = False
     http: bool = False
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,14 @@ class _Counts:
 
     def copy(self) -> _Counts:
         return replace(self, received_bytes=list(self.received_bytes), sent_bytes=list(self.sent_bytes))
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The machine's certificate authorities (SSL_CERT_FILE names others); HTTP/1.1 is all that is spoken."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 async def _connected(address: str, limit_s: float) -> socket.socket:
@@ -101,6 +114,7 @@ class Proxy:
         self.enabled = False
         self.up: list[Toxic] = []
         self.down: list[Toxic] = []
+        self.http_toxics: tuple[Toxic, ...] = ()
         self.connections: set[Connection] = set()
         self.numbers = 0
         self.refused_count = 0
@@ -186,15 +200,29 @@ class Proxy:
         self._edited()
 
     def _edited(self) -> None:
+        self.http_toxics = tuple(toxic for toxic in self.down if toxic.kind.http)
         for connection in list(self.connections):
             if connection.open:
                 connection.up.sync(self.up, late=True)
                 connection.down.sync(self.down, late=True)
+                if isinstance(connection.down.front, Answers):
+                    connection.down.front.sync(self.http_toxics)
         self._listener.gate(self._gated)
 
     @property
     def _gated(self) -> bool:
         return any(toxic.kind.gates and toxic.toxicity >= 1 for toxic in self.toxics)
+
+    @property
+    def http(self) -> bool:
+        """Whether its connections carry HTTP."""
+        return self.options.http
+
+    def draw(self, toxic: Toxic) -> random.Random:
+        """A generator that depends on the seed, the link, the type, and how many requests met the toxic before."""
+        number = toxic.requests_count
+        toxic.requests_count += 1
+        return random.Random(f"{self.seed}/{self.name}/{toxic.type}/{number}")
 
     # --- connections
 
@@ -208,7 +236,7 @@ class Proxy:
     async def _serve(self, connection: Connection) -> None:
         try:
             upstream = await _connected(self.upstream, self.context.dial_limit_s)
-            await connection.establish(upstream)
+            await connection.establish(upstream, self._tls(connection))
             connection.start(self.up, self.down)
         except ConnectionRefusedError:
             self.refused_count += 1
@@ -221,6 +249,14 @@ class Proxy:
         except Exception as exc:  # a bug in one connection must not take the other links down; it is logged
             self.context.log(f"{self.name}: connection {connection.number}: {exc!r}")
             connection.abort()
+
+    def _tls(self, connection: Connection) -> Tls | None:
+        if not self.options.tls:
+            return None
+        host, port = split(self.upstream)
+        # Clients speak to a loopback address; the upstream serves by its own name.
+        connection.named = (host if port == 443 else f"{host}:{port}").encode()
+        return Tls(context=_trust(), host=host, limit_s=self.context.dial_limit_s)
 
     def forget(self, connection: Connection) -> None:
         """Add up the counters of a connection that is over."""
@@ -273,7 +309,11 @@ class Proxy:
             "listen": self.listen,
             "upstream": self.upstream,
             "enabled": self.enabled,
-            "blackstart": {"http": self.options.http, "mirror_refusal": self.options.mirror_refusal},
+            "blackstart": {
+                "http": self.options.http,
+                "mirror_refusal": self.options.mirror_refusal,
+                "tls": self.options.tls,
+            },
             "toxics": [describe_toxic(toxic) for toxic in self.toxics],
         }
 
@@ -294,6 +334,7 @@ class Proxy:
             "enabled": self.enabled,
             "listening": self._listener.listening,
             "gated": self._gated,
+            "http": self.options.http,
             "refusing_since_ns": self.refusing_since_ns,
             "connections": {"open": open_count, "total": load.connections_count},
             "received_bytes": {"upstream": load.received_bytes[0], "downstream": load.received_bytes[1]},
@@ -312,6 +353,7 @@ class Proxy:
                     "since_ns": toxic.since_ns,
                     "updated_ns": toxic.updated_ns,
                     "affected": toxic.affected_count,
+                    **({"requests": toxic.requests_count} if toxic.kind.http else {}),
                 }
                 for toxic in self.toxics
             ],

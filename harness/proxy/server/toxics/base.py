@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
-__all__ = ["End", "Holding", "Line", "Receiver", "Stage", "Toxic"]
+__all__ = ["End", "Fields", "Holding", "Line", "Receiver", "Stage", "Toxic"]
 
 # The clock of an event loop may fire a timer this much early (its own resolution, in seconds).
 _EARLY_S = 1e-6
@@ -57,12 +57,24 @@ class Line(Protocol):
 class Toxic:
     """One toxic of one proxy, as the API shows it. Times are CLOCK_MONOTONIC nanoseconds.
 
-    `affected_count` counts the connections in which the toxic has changed anything so far, not those it could change.
+    `affected_count` counts the connections (of an HTTP toxic: requests) in which the toxic has changed anything so far,
+    not those it could change. `requests_count` is of requests for which an HTTP toxic was drawn, hit or not.
     """
 
-    __slots__ = ("affected_count", "attributes", "kind", "name", "since_ns", "stream", "toxicity", "type", "updated_ns")
+    __slots__ = (
+        "affected_count",
+        "attributes",
+        "kind",
+        "name",
+        "requests_count",
+        "since_ns",
+        "stream",
+        "toxicity",
+        "type",
+        "updated_ns",
+    )
 
-    def __init__(self, name: str, type_name: str, stream: str, kind: type[Stage]) -> None:
+    def __init__(self, name: str, type_name: str, stream: str, kind: type[Fields]) -> None:
         self.name = name
         self.type = type_name
         self.stream = stream
@@ -72,6 +84,7 @@ class Toxic:
         self.since_ns = 0
         self.updated_ns = 0
         self.affected_count = 0
+        self.requests_count = 0
 
     @property
     def upstream(self) -> bool:
@@ -79,11 +92,18 @@ class Toxic:
         return self.stream.lower() == "upstream"
 
 
-class Stage:
-    """What one toxic does to one direction of one connection. As it stands here: nothing, everything passes."""
+class Fields:
+    """What the API must know of a kind of toxic."""
 
     fields: ClassVar[Mapping[str, int]] = {}  # attribute names and defaults
     gates: ClassVar[bool] = False  # whether nobody is accepted while a toxic of this kind hits every connection
+    http: ClassVar[bool] = False  # whether it acts on requests, not on bytes
+
+    __slots__ = ()
+
+
+class Stage(Fields):
+    """What one toxic does to one direction of one connection. As it stands here: nothing, everything passes."""
 
     __slots__ = ("line", "loop", "next", "touched", "toxic")
 
