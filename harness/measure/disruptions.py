@@ -49,7 +49,12 @@ def population_of(graded: Graded, steady_ns: tuple[int, int] | None) -> Populati
         if bool(calm.any()):
             calm_ns = int(np.quantile(graded.latency_ns[calm], 0.99, method="higher"))
     return Population(
-        intended_ns=graded.intended_ns[valid], done_ns=graded.done_ns[valid], bad=graded.bad[valid], calm_ns=calm_ns
+        intended_ns=graded.intended_ns[valid],
+        done_ns=graded.done_ns[valid],
+        bad=graded.bad[valid],
+        calm_ns=calm_ns,
+        late_ns=graded.late_ns[valid],
+        over_ns=graded.over_ns[valid],
     )
 
 
@@ -67,13 +72,15 @@ def _cause(population: Population, span: Span, edges: Sequence[Edge], before: Se
     """The latest edge whose earliest effect is not after the disruption's start.
 
     An op in flight when something broke was due before it: the start is only known to lie before the first op failed and
-    within the time a good op takes of the first bad one's intended start. An inject in that span is the cause. A revert
-    or step there is so only when the inject before it had shown its effect already: a first disruption is an inject's.
+    within the time a good op takes of the instant at which the first bad one was sent. An inject in that span is the
+    cause. A revert or step there is so only when the inject before it had shown its effect already: a first disruption is
+    an inject's.
     """
     start_ns = int(population.intended_ns[span.first])
     bads = population.bad[span.first : span.last + 1]
     failed_ns = int(population.done_ns[span.first : span.last + 1][bads].min())
-    onset_ns = max(int(population.intended_ns[span.late_first]), min(failed_ns, start_ns + population.calm_ns))
+    sent_ns = start_ns + population.late(span.first)
+    onset_ns = max(int(population.intended_ns[span.late_first]), min(failed_ns, sent_ns + population.calm_ns))
     surely = [edge for edge in edges if edge.lo_ns <= start_ns]
     maybe = [edge for edge in edges if start_ns < edge.lo_ns <= onset_ns]
     if maybe:

@@ -36,7 +36,7 @@ __all__ = [
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 FAR_NS = int(np.iinfo(np.int64).max)
-_COLUMNS = ("intended_ns", "done_ns", "ok", "good", "bad", "slow", "wrong", "cut", "dropped", "excluded")
+_COLUMNS = ("intended_ns", "done_ns", "over_ns", "ok", "good", "bad", "slow", "wrong", "cut", "dropped", "excluded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,14 @@ class Graded:
     """Ops of one population with their grades, sorted by intended start. All columns have one entry per op.
 
     `done_ns` is the intended instant for dropped ops, which never began. valid = good + bad; dropped, cut and excluded
-    ops are none of these. `slow` and `wrong` ops are ok but bad.
+    ops are none of these. `slow` and `wrong` ops are ok but bad; `over_ns` is by how much a slow one exceeded its limit (the
+    tightest that it exceeded), 0 for others.
     """
 
     ops: OpTable
     intended_ns: Ints
     done_ns: Ints
+    over_ns: Ints
     ok: Bools
     good: Bools
     bad: Bools
@@ -71,6 +73,13 @@ class Graded:
     def latency_ns(self) -> Ints:
         """From intended start to completion; meaningless for dropped ops."""
         return self.done_ns - self.intended_ns
+
+    @cached_property
+    def late_ns(self) -> Ints:
+        """How long after its intended start the generator sent each op; 0 for dropped ops and for later ops of one arrival."""
+        sent = self.ops.ints("sent_ns")
+        own = ~self.ops.flags("later") & (sent != MISSING)
+        return np.where(own, np.maximum(0, sent - self.intended_ns), 0)
 
     def pick(self, mask: Bools) -> Graded:
         """The ops that the mask picks, in order."""
@@ -127,14 +136,16 @@ def graded_ops(ops: OpTable, slos: tuple[SLO, ...]) -> Graded:
     done[done == MISSING] = intended[done == MISSING]
     ok = ops.is_("outcome", "ok") & ~cut & ~ops.flags("broken")
     wrong = ok & ops.flags("wrong")
-    slow = np.zeros(len(ops), dtype=np.bool_)
+    over = np.zeros(len(ops), dtype=np.int64)
     excluded = np.zeros(len(ops), dtype=np.bool_)
     for slo in slos:
         applies = ops.slice_(slo.on)
         if slo.under_ns is not None:
-            slow |= ok & ~wrong & applies & (slo_latency_ns(ops, slo, done) > slo.under_ns)
+            excess = np.where(ok & ~wrong & applies, slo_latency_ns(ops, slo, done) - slo.under_ns, 0)
+            over = np.maximum(over, excess)
         if slo.excludes:
             excluded |= applies & np.isin(ops.ints("status"), np.array(slo.excludes, dtype=np.int64))
+    slow = over > 0
     excluded &= ~cut & ~dropped
     valid = ~cut & ~dropped & ~excluded
     good = valid & ok & ~wrong & ~slow
@@ -142,6 +153,7 @@ def graded_ops(ops: OpTable, slos: tuple[SLO, ...]) -> Graded:
         ops=ops,
         intended_ns=intended,
         done_ns=done,
+        over_ns=over,
         ok=ok,
         good=good,
         bad=valid & ~good,

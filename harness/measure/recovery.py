@@ -2,7 +2,8 @@
 
 An op is bad *from* its intended start and good *at* its completion. With b the last bad op of the last disruption and g
 the good op that completes first among those intended after b (in a partial outage the k-th in a row), recovery lies in
-[b.intended - effect.latest, g.done - effect.earliest], never below 0.
+[b.intended - effect.latest, g.done - effect.earliest], never below 0. An op that is slow by no more than the generator
+was late does not bound it from below.
 """
 
 from __future__ import annotations
@@ -54,13 +55,20 @@ def regained(population: Population, span: Span, before: int | None = None) -> R
     after_ns = population.intended_ns[span.last]
     low = int(np.searchsorted(population.intended_ns, after_ns, side="right"))
     high = len(population) if before is None else before
-    lo_ns = int(population.intended_ns[span.early_last])
+    lo_ns = int(population.intended_ns[_last_of_the_stack(population, span)])
     order = np.argsort(population.done_ns[low:high], kind="stable") + low
     good = ~population.bad[order]
     index = _end_of_run(good, span.run)
     if index is None:
         return Regained(lo_ns=lo_ns, hi_ns=None, good=None)
     return Regained(lo_ns=lo_ns, hi_ns=int(population.done_ns[order[index]]), good=int(order[index]))
+
+
+def _last_of_the_stack(population: Population, span: Span) -> int:
+    """The last bad op that bounds recovery from below: not one that is slow through the generator's own lateness alone."""
+    bads = np.flatnonzero(population.bad[span.first : span.early_last + 1]) + span.first
+    theirs = (int(index) for index in bads[::-1] if not population.is_ours(int(index)))
+    return next(theirs, span.early_last)
 
 
 def _end_of_run(good: np.ndarray[tuple[int], np.dtype[np.bool_]], run: int) -> int | None:

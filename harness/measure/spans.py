@@ -27,15 +27,36 @@ STRETCH_OPS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """The valid ops of one slice, sorted by intended start, and how long a good op takes at most in calm (p99)."""
+    """The valid ops of one slice, sorted by intended start, and how long a good op takes at most in calm (p99).
+
+    `late_ns`: by how much the generator started each op late; `over_ns`: by how much a slow one exceeded its limit, 0 for
+    every other op. None: none was late, none is slow.
+    """
 
     intended_ns: Ints
     done_ns: Ints
     bad: Bools
     calm_ns: int
+    late_ns: Ints | None = None
+    over_ns: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.intended_ns)
+
+    def late(self, index: int) -> int:
+        """By how much the op at `index` was started late, ns."""
+        return 0 if self.late_ns is None else int(self.late_ns[index])
+
+    def is_ours(self, index: int) -> bool:
+        """Whether a slow op is slow by no more than the generator itself stood still while it was due or in flight.
+
+        What kept the generator is told by the ops that became due meanwhile: after a freeze, the hundreds of answers that
+        come at once hold up those of the ops behind them.
+        """
+        if self.late_ns is None or self.over_ns is None or self.over_ns[index] == 0:
+            return False
+        end = int(np.searchsorted(self.intended_ns, self.done_ns[index], side="right"))
+        return bool(self.late_ns[index : max(end, index + 1)].max() >= self.over_ns[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -210,3 +210,29 @@ def test_quantiles_by_name() -> None:
     assert [quantile_of(name) for name in ("p50", "p99", "p99.9", "p999")] == pytest.approx([0.5, 0.99, 0.999, 0.999])
     with pytest.raises(ValueError, match="p99"):
         quantile_of("99")
+
+
+def test_ops_that_were_sent_late_into_an_outage_do_not_date_it_before_its_cause() -> None:
+    def late_by(late_ns: int) -> list[Op]:
+        """Due 40 ms before the effect, failed after it."""
+        return [
+            Op(
+                op=5 * 10**6 + number,
+                f="add",
+                session="k",
+                value=f"late{number}",
+                writer="w",
+                intended_ns=EFFECT - 40 * MS + number,
+                sent_ns=EFFECT - 40 * MS + number + late_ns,
+                done_ns=EFFECT + 21 * MS,
+                outcome="info",
+                error="reset",
+            )
+            for number in range(8)
+        ]
+
+    ops = scene.ops_of(outages=(scene.outage(1),))
+    for late_ns, cause in ((60 * MS, "eu-down"), (0, None)):  # a good op takes 15 ms
+        found = measured(sorted([*ops, *late_by(late_ns)], key=lambda op: op.intended_ns))
+        assert [disruption.cause for disruption in found.disruptions] == [cause]
+        assert (found.recovery.state == "recovered") is (cause is not None)

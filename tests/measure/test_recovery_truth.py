@@ -136,3 +136,23 @@ def test_nothing_at_all_is_no_disruption() -> None:
     empty = np.zeros(0, dtype=np.int64)
     none = Population(intended_ns=empty, done_ns=empty, bad=np.zeros(0, dtype=np.bool_), calm_ns=0)
     assert find_spans(none, Rule(window_ns=S, level_ratio=0.99, bad_upper_ratio=0.01, steady=300, steady_bad=0)) == ()
+
+
+def test_an_op_that_is_slow_through_our_own_lateness_alone_does_not_bound_recovery() -> None:
+    """After a freeze its answers come all at once: the generator is late by 60 ms, and answers behind them look slow."""
+    ms = S // 1000
+    intended = np.concatenate((np.arange(0, 1000, 10), [1002, 1010, 1020, 1030, 1200])) * ms
+    frozen = (intended >= 500 * ms) & (intended < 1000 * ms)
+    done = np.where(frozen, 1000 * ms, intended + 5 * ms)
+    late = np.zeros(len(intended), dtype=np.int64)
+    done[-5:-1] = [1115 * ms, 1115 * ms, 1116 * ms, 1116 * ms]
+    late[-5:-1] = [1 * ms, 60 * ms, 55 * ms, 45 * ms]
+    over = np.maximum(0, done - intended - 100 * ms)
+    world = {"intended_ns": intended, "done_ns": done, "bad": over > 0, "calm_ns": 5 * ms}
+    rule = Rule(window_ns=500 * ms, level_ratio=0.99, bad_upper_ratio=0.01, steady=400, steady_bad=0)
+    (naive,) = (regained(Population(**world), span) for span in find_spans(Population(**world), rule))
+    assert naive.lo_ns > 1000 * ms, "the server was back at 1000 ms"
+    seen = Population(**world, late_ns=late, over_ns=over)
+    (found,) = (regained(seen, span) for span in find_spans(seen, rule))
+    assert found.lo_ns == 890 * ms, "the last op that the server itself kept for more than 100 ms"
+    assert found.hi_ns == naive.hi_ns
