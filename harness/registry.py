@@ -22,6 +22,8 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "latency": "harness.faults.latency:KIND",
         "bandwidth": "harness.faults.bandwidth:KIND",
         "reset": "harness.faults.reset:KIND",
+        "exec": "harness.faults.exec:KIND",
+        "action": "harness.faults.action:KIND",
         "slice": "harness.faults.slice:KIND",
         "slow-close": "harness.faults.slow_close:KIND",
         "limit-data": "harness.faults.limit_data:KIND",

@@ -70,6 +70,7 @@ KIND = FaultKind(
     example="{fault: kill, on: {region: eu-west}, for: 20s}",
     targets=frozenset({"instance"}),
     hosts=HOSTS,
+    holds=("process",),
     needs_start=True,
     what="SIGKILL every process of {target}",
     clients_see="open connections are reset; new ones are refused",

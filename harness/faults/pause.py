@@ -73,6 +73,7 @@ KIND = FaultKind(
     example="{fault: pause, on: {instance: db-eu}, for: 10s}",
     targets=frozenset({"instance"}),
     hosts=HOSTS,
+    holds=("process",),
     what="SIGSTOP every process of {target}, parents first",
     clients_see="connects still succeed, but open and new connections get no answer",
     on_revert="SIGCONT: open connections resume, and what clients sent meanwhile is worked off",

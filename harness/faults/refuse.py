@@ -62,6 +62,7 @@ KIND = FaultKind(
     code="harness.faults.refuse:Refuse",
     example="{fault: refuse, on: {link: provider-eu}, for: 10s}",
     targets=frozenset({"link"}),
+    holds=("*",),
     what="close the listener of {target}",
     clients_see="open connections are reset at once, new ones refused",
     on_revert="the listener opens again; clients must connect anew",

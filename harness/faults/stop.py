@@ -77,6 +77,7 @@ KIND = FaultKind(
     example="{fault: stop, grace: 10s, on: {instance: gateway-eu}, for: 20s}",
     targets=frozenset({"instance"}),
     hosts=HOSTS,
+    holds=("process",),
     needs_start=True,
     what="SIGTERM to {target}, and SIGKILL if it has not ended within the grace",
     clients_see="open connections end as {target} ends them; new ones are refused once it has stopped listening",

@@ -54,6 +54,8 @@ def _through(plan: Plan, fault: PlannedFault, graded: Graded, before: Bools) -> 
     entry = stack.entry or ""
     instances = set(fault.side)
     for target in fault.targets if not fault.side else ():
+        if target.kind in ("stack", "load"):
+            return before, f"the {target.kind} as a whole is the target"
         if target.kind == "link":
             if f"${{link:{target.name}}}" in entry:
                 return before, f"the load enters through link {target.name}"

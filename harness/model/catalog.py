@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Role = Literal["fault", "host", "probe", "check"]
-TargetKind = Literal["instance", "link"]
+TargetKind = Literal["instance", "link", "stack", "load"]
 K = TypeVar("K", bound="Kind")
 
 
@@ -56,10 +56,14 @@ class Kind:
 class FaultKind(Kind):
     """A fault. `code(params)` gives an `Injector`.
 
-    `targets`: what it may be applied to; `hosts`: host kinds on which it works (for instance targets). `instant` faults
-    take no `for`; `http` ones need a link with `http: true` on the embedded fault proxy.
-    `what`, `clients_see` and `on_revert` are sentences for plan, docs and report, with `{target}` in them:
-    what is done; what new and open connections see meanwhile; what revert does and what happens to open ones then.
+    `targets`: what it may be applied to ("stack" and "load": the whole, so that no `on` is needed); `hosts`: host kinds on
+    which it works (for instance targets). `instant` faults take no `for`; `http` ones need a link with `http: true` on the
+    embedded fault proxy. `what`, `clients_see` and `on_revert` are sentences for plan, docs and report, with `{target}` in
+    them: what is done; what new and open connections see meanwhile; what revert does and what happens to open ones then.
+
+    `holds`: what of its target only one fault can have, with parameters in it ("file {file}"); "*" is all of it. Faults of
+    one kind that do the same share the last of them, and those of a kind with `layers` (its injector is `Layered`) may
+    differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
     """
 
     targets: frozenset[TargetKind]
@@ -68,6 +72,9 @@ class FaultKind(Kind):
     two_sided: bool = False
     needs_start: bool = False
     http: bool = False
+    holds: tuple[str, ...] = ()
+    layers: bool = False
+    lasts: str | None = None
     what: str
     clients_see: str
     on_revert: str

@@ -14,13 +14,13 @@ __all__ = ["BudgetForecast", "Plan", "PlannedFault", "PlannedStep", "Target"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One thing that a fault touches: an instance or a link, by name.
+    """One thing that a fault touches: an instance or a link, by name; or the stack, or the load, as a whole.
 
     `role` is set when the holder is asked for at apply; then `name` is the role and `candidates` the frozen set of
     instances that may hold it.
     """
 
-    kind: Literal["instance", "link", "role"]
+    kind: Literal["instance", "link", "role", "stack", "load"]
     name: str
     region: str | None = None
     host: str | None = None

@@ -17,6 +17,7 @@ from harness.model.wiring import Wiring
 
 __all__ = [
     "Clock",
+    "Deadlined",
     "Engine",
     "Evidence",
     "FaultState",
@@ -25,6 +26,7 @@ __all__ = [
     "HostSettings",
     "Identity",
     "Injector",
+    "Layered",
     "LinkControl",
     "LinkCounters",
     "LinkState",
@@ -32,6 +34,7 @@ __all__ = [
     "LiveOp",
     "LoadJob",
     "LoadReport",
+    "Patient",
     "Probe",
     "ProbeSample",
     "Renderer",
@@ -276,6 +279,34 @@ class Injector(Protocol):
 
     async def verify(self, state: Any, world: World) -> Evidence:
         """Whether the effect is *gone* and the target is as `prepare` found it: `present=False` is the good answer."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """An injector of which several, with different parameters, may stand on one target: each adds its layer to the original."""
+
+    async def compose(self, state: Any, layers: Sequence[Injector], world: World) -> None:
+        """Bring about what `layers` (all of this kind, at least one, oldest first) do together to the original in `state`."""
+        ...
+
+
+@runtime_checkable
+class Deadlined(Protocol):
+    """An injector whose effect ends by itself at the fault's deadline, even when all of Blackstart is dead."""
+
+    def with_deadline(self, state: Any, deadline_ns: int) -> Any:
+        """The state with the deadline in it (ns since the run's origin), as it is journaled and then applied."""
+        ...
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """An injector that runs other people's code, which may take longer than ours is given."""
+
+    @property
+    def patience_ns(self) -> int:
+        """How long one call of it may take, where that is more than the usual limit."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def make_plan(experiment: Experiment, catalog: Catalog) -> Plan:
         else:
             faults.extend(_planned(entry, at_ns, experiment, catalog))
     check_caps(faults, experiment.stack, experiment.blast_radius)
-    refuse_overlaps(faults)
+    refuse_overlaps(faults, catalog)
     refuse_control_path_behind_fault(faults, experiment.stack)
     rate = experiment.load.arrival.lowest_rate_per_s
     window_ns = chance.window_ns(experiment.recovered_when.for_ns or 0, rate or DEFAULT_RATE_PER_S)
@@ -89,10 +90,16 @@ def _planned(entry: FaultEntry, at_ns: int, experiment: Experiment, catalog: Cat
 
 
 def _worded(entry: FaultEntry) -> dict[str, str]:
-    return {key: str(value) for key, value in entry.params.items() if key != "target"}
+    return {
+        key: shlex.join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in entry.params.items()
+        if key != "target"
+    }
 
 
 def _shown(target: Target) -> str:
+    if target.kind in ("stack", "load"):
+        return f"the {target.kind}"
     return f"whoever holds {target.name}" if target.kind == "role" else f"{target.kind} {target.name}"
 
 

@@ -6,12 +6,14 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from harness.errors import UnsafeError
 from harness.model.catalog import Catalog, FaultKind
 from harness.model.experiment import BlastRadius, FaultEntry, Selector
 from harness.model.plan import PlannedFault, Target
 from harness.model.stack import Instance, Link, Stack
+from harness.units import parse_duration
 
 __all__ = ["check_caps", "refuse_overlaps", "resolve_targets"]
 
@@ -26,7 +28,9 @@ def resolve_targets(
     kind = catalog.fault(entry.kind)
     if entry.between is not None:
         return _between(entry, stack)
-    assert entry.on is not None  # spec refuses an entry with neither
+    if entry.on is None:  # spec refuses that for all but these
+        whole: Literal["stack", "load"] = "load" if "load" in kind.targets else "stack"
+        return (Target(kind=whole, name=whole),), ()
     selector = entry.on
     if selector.by == "role":
         return tuple(_role(name, stack, kind, entry.id) for name in selector.names), ()
@@ -188,22 +192,39 @@ def check_caps(faults: Sequence[PlannedFault], stack: Stack, caps: BlastRadius) 
         )
 
 
-def refuse_overlaps(faults: Sequence[PlannedFault]) -> None:
-    """Raise UnsafeError when two faults would stand on one target at once and the earlier revert would undo the later.
+def refuse_overlaps(faults: Sequence[PlannedFault], catalog: Catalog) -> None:
+    """Raise UnsafeError when two faults would at once hold what only one can hold: see `FaultKind.holds`.
 
-    Toxics of different faults have names of their own and nest freely; instances and closed links do not, yet.
+    Faults of one kind nest when they do the same, or when each adds a layer of its own. A fault on a role may fall on any of
+    its candidates, which are not held against it here: the run refuses when it does.
     """
     for index, one in enumerate(faults):
         for other in faults[index + 1 :]:
-            shared = {target.name for target in one.targets} & {target.name for target in other.targets}
-            nests = all(target.kind == "link" for target in one.targets) and "refuse" not in (one.kind, other.kind)
-            if shared and not nests and _together(one, other):
+            shared = {(t.kind, t.name) for t in one.targets} & {(t.kind, t.name) for t in other.targets}
+            if shared and not _nests(one, other, catalog) and _together(one, other, catalog):
                 raise UnsafeError(
-                    f"faults {one.id!r} and {other.id!r} stand on {_names(shared)} at the same time",
+                    f"faults {one.id!r} and {other.id!r} stand on {_names(name for _, name in shared)} at the same time",
                     remedy="let the first end before the second begins",
                 )
 
 
-def _together(one: PlannedFault, other: PlannedFault) -> bool:
+def _nests(one: PlannedFault, other: PlannedFault, catalog: Catalog) -> bool:
+    kind, second = catalog.fault(one.kind), catalog.fault(other.kind)
+    if kind.name == second.name and not kind.instant and (kind.layers or one.params == other.params):
+        return True
+    mine = {what.format(**one.params) for what in kind.holds}
+    theirs = {what.format(**other.params) for what in second.holds}
+    return not (mine & theirs or "*" in mine or "*" in theirs)
+
+
+def _together(one: PlannedFault, other: PlannedFault, catalog: Catalog) -> bool:
     first, second = sorted((one, other), key=lambda fault: fault.at_ns)
-    return first.for_ns is None or second.at_ns < first.at_ns + first.for_ns
+    lasts_ns = _lasts_ns(first, catalog.fault(first.kind))
+    return first.at_ns == second.at_ns or lasts_ns is None or second.at_ns < first.at_ns + lasts_ns
+
+
+def _lasts_ns(fault: PlannedFault, kind: FaultKind) -> int | None:
+    """How long it stands, as planned; None until heal."""
+    if not kind.instant:
+        return fault.for_ns
+    return 0 if kind.lasts is None else parse_duration(fault.params[kind.lasts])

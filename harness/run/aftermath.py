@@ -13,7 +13,7 @@ from harness.errors import HarnessError, RevertError
 from harness.model.catalog import Catalog
 from harness.run.journal import PROXY, REAPER, Closed, Intent, Journal, JournalView, Reverted
 from harness.run.process import end_process, is_alive
-from harness.run.undo import finish
+from harness.run.undo import finish, patience_ns
 from harness.run.world import RunWorld, revive_world
 from harness.stacks.client import end_stack
 
@@ -93,7 +93,7 @@ async def _revert_one(intent: Intent, world: RunWorld, catalog: Catalog) -> tupl
             raise RevertError(evidence.what)
 
     try:
-        await finish(put_back, REVERT_LIMIT_NS, intent.id)
+        await finish(put_back, max(REVERT_LIMIT_NS, 2 * patience_ns(injector)), intent.id)
     except HarnessError as exc:
         return str(exc), getattr(exc, "commands", ())
     return "", ()

@@ -23,6 +23,7 @@ from harness.model.predicate import Predicate
 from harness.run.abort import AbortTripped, Interrupts
 from harness.run.clock import MonotonicClock
 from harness.run.faultlife import FaultLife
+from harness.run.holds import Holds
 from harness.run.journal import Closed, Journal
 from harness.run.recorder import Recorder
 from harness.run.timeline import Timeline
@@ -169,7 +170,8 @@ class Conductor:
     async def _stages(self) -> None:
         self._phase("start")
         world = await self._session.start(self._journal, self.recorder, self.clock)
-        lives = [FaultLife(fault, world, self._catalog, self._journal, self.recorder) for fault in self.plan.faults]
+        records, holds = (self._journal, self.recorder), Holds()
+        lives = [FaultLife(fault, world, self._catalog.fault(fault.kind), records, holds) for fault in self.plan.faults]
         self._timeline = Timeline(lives, self.plan.steps, self.clock, self.recorder, self)
         async with asyncio.TaskGroup() as group:
             background = [
@@ -192,7 +194,7 @@ class Conductor:
         self._phase("inject")
         self._t0_ns = self.clock.now_ns()
         assert self._timeline is not None
-        await self._timeline.run(self._t0_ns)
+        await self._timeline.run(self._t0_ns, experiment.observe_ns)
         self._phase("observe")
         await self._wait(experiment.observe_ns)
         self._phase("heal")

@@ -1,24 +1,27 @@
 """The life of one planned fault: prepare, journal, apply, witness, and in the end witness again, revert, verify.
 
 Each target lives on its own, in parallel. The intent is on disk before `apply`; whatever `apply` did or half did, `revert`
-follows. A fault on three targets of which one cannot be applied is reverted on all three, and the run proves nothing.
+follows. On what another fault holds already it stands as one more layer (see `holds`). A fault on three targets of which
+one cannot be applied is reverted on all three, and the run proves nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError, InjectError, RevertError
 from harness.history.events import FaultEvent, FaultStage
-from harness.model.catalog import Catalog, FaultKind
+from harness.model.catalog import FaultKind
 from harness.model.plan import PlannedFault, Target
-from harness.model.ports import Injector
+from harness.model.ports import Deadlined, Injector, Layered
+from harness.run.holds import Hold, Holds, Layer, hold_of
 from harness.run.journal import Intent, Journal, Reverted
 from harness.run.recorder import Recorder
-from harness.run.undo import finish
+from harness.run.undo import finish, patience_ns
 from harness.run.world import RunWorld
 
 __all__ = ["FaultLife", "Unreverted"]
@@ -38,6 +41,7 @@ class _Standing:
     target: Target
     injector: Injector
     state: Any
+    hold: Hold | None = None
     done: bool = False
 
 
@@ -54,13 +58,13 @@ class FaultLife:
     """Injects and reverts one planned fault. `inject` and `revert` are each called once; `revert` may come first."""
 
     def __init__(
-        self, fault: PlannedFault, world: RunWorld, catalog: Catalog, journal: Journal, recorder: Recorder
+        self, fault: PlannedFault, world: RunWorld, kind: FaultKind, records: tuple[Journal, Recorder], holds: Holds
     ) -> None:
         self.fault = fault
-        self.kind: FaultKind = catalog.fault(fault.kind)
+        self.kind = kind
         self._world = world
-        self._journal = journal
-        self._recorder = recorder
+        self._journal, self._recorder = records
+        self._holds = holds
         self._standing: list[_Standing] = []
         self._settled = asyncio.Lock()
 
@@ -69,13 +73,27 @@ class FaultLife:
         """Whether something was applied that has not been reverted."""
         return any(not standing.done for standing in self._standing)
 
+    @property
+    def patience_ns(self) -> int:
+        """How long one call of its injector may take beyond the usual limits."""
+        return patience_ns(self._made())
+
+    def _made(self) -> Injector:
+        injector: Injector = self.kind.load()(self.kind.params.model_validate(self.fault.params))
+        return injector
+
     async def inject(self, resolve_role: Callable[[Target], Any], until_ns: int) -> None:
         """Apply to every target and witness. Raises InjectError when any target could not be prepared or applied."""
-        async with self._settled:
+        async with self._settled, AsyncExitStack() as locks:
             targets = [await resolve_role(target) if target.kind == "role" else target for target in self.fault.targets]
+            holds = {hold for target in targets if (hold := self._hold(target)) is not None}
+            for hold in sorted(holds, key=lambda hold: (hold.target, hold.what)):  # one order for all: no deadlock
+                await locks.enter_async_context(self._holds.lock(hold))
             prepared = await self._each(targets, self._prepare)
-            deadline_ns = until_ns + DEADLINE_SLACK_NS
+            deadline_ns = until_ns + DEADLINE_SLACK_NS + 4 * self.patience_ns
             for target, injector, state in prepared:
+                if isinstance(injector, Deadlined):
+                    state = injector.with_deadline(state, deadline_ns)
                 intent = Intent(
                     id=f"{self.fault.id}@{target.name}",
                     fault=self.fault.id,
@@ -86,11 +104,16 @@ class FaultLife:
                     deadline_ns=deadline_ns,
                 )
                 self._journal.append(intent)
-                self._standing.append(_Standing(intent, target, injector, state))
+                self._standing.append(_Standing(intent, target, injector, state, self._hold(target)))
             await self._each(list(self._standing), self._apply)
             if self.kind.instant:
                 for standing in self._standing:
                     self._close(standing, "an instant fault: its return is part of it")
+                    if standing.hold is not None:
+                        self._holds.drop(standing.hold, self.fault.id)
+
+    def _hold(self, target: Target) -> Hold | None:
+        return hold_of(self.kind, self.fault.params, target)
 
     async def _each(self, items: list[Any], act: Callable[[Any], Any]) -> list[Any]:
         """Act on all in parallel, to the end; then raise InjectError with every failure."""
@@ -104,10 +127,11 @@ class FaultLife:
         return results
 
     async def _prepare(self, target: Target) -> tuple[Target, Injector, Any]:
-        injector: Injector = self.kind.load()(self.kind.params.model_validate(self.fault.params))
+        injector, hold = self._made(), self._hold(target)
         try:
-            async with asyncio.timeout(WITNESS_LIMIT_S):
-                state = await injector.prepare(target, self._world)
+            below = () if hold is None else self._holds.below(hold, self.kind, self.fault.params)
+            async with asyncio.timeout(_limit_s(WITNESS_LIMIT_S, injector)):
+                state = below[-1].state if below else await injector.prepare(target, self._world)
         except (HarnessError, TimeoutError) as exc:
             self._emit(target, "failed", f"prepare: {exc or 'took too long'}")
             raise InjectError(f"{target.name}: {exc or 'prepare took too long'}") from exc
@@ -117,8 +141,8 @@ class FaultLife:
     async def _apply(self, standing: _Standing) -> None:
         self._emit(standing.target, "applying")
         try:
-            async with asyncio.timeout(APPLY_LIMIT_S):
-                await standing.injector.apply(standing.state, self._world)
+            async with asyncio.timeout(_limit_s(APPLY_LIMIT_S, standing.injector)):
+                await self._apply_layer(standing)
         except (HarnessError, TimeoutError) as exc:
             self._emit(standing.target, "failed", f"apply: {exc or 'took too long'}")
             raise InjectError(f"{standing.target.name}: {exc or 'apply took too long'}") from exc
@@ -126,9 +150,28 @@ class FaultLife:
         present, what = await self._look(standing)
         self._emit(standing.target, "witnessed" if present else "not-witnessed", what)
 
+    async def _apply_layer(self, standing: _Standing) -> None:
+        """Apply; over layers of the same kind only what this one adds."""
+        hold, injector = standing.hold, standing.injector
+        below = () if hold is None else self._holds.standing(hold)
+        if hold is not None:
+            layer = Layer(
+                fault=self.fault.id,
+                kind=self.kind,
+                params=self.fault.params,
+                injector=injector,
+                state=standing.state,
+            )
+            self._holds.add(hold, layer)
+        if not below:
+            await injector.apply(standing.state, self._world)
+        elif isinstance(injector, Layered):
+            layers = [*(layer.injector for layer in below), injector]
+            await injector.compose(standing.state, layers, self._world)
+
     async def _look(self, standing: _Standing) -> tuple[bool, str]:
         try:
-            async with asyncio.timeout(WITNESS_LIMIT_S):
+            async with asyncio.timeout(_limit_s(WITNESS_LIMIT_S, standing.injector)):
                 evidence = await standing.injector.witness(standing.state, self._world)
         except (HarnessError, TimeoutError) as exc:
             return False, f"witness failed: {exc or 'took too long'}"
@@ -148,17 +191,40 @@ class FaultLife:
         return tuple(unreverted)
 
     async def _revert(self, standing: _Standing) -> None:
+        if standing.hold is None:
+            await self._end(standing, (), ())
+            return
+        async with self._holds.lock(standing.hold):
+            layers = self._holds.standing(standing.hold)
+            names = [layer.fault for layer in layers]
+            above = layers[names.index(self.fault.id) + 1 :] if self.fault.id in names else ()
+            self._holds.drop(standing.hold, self.fault.id)
+            await self._end(standing, self._holds.standing(standing.hold), above)
+
+    async def _end(self, standing: _Standing, left: tuple[Layer, ...], above: tuple[Layer, ...]) -> None:
+        """Witness again, then put back, or leave to the layers that stay."""
         present, what = await self._look(standing)
+        if not present and above and self.kind.layers:
+            present, what = True, f"covered by {', '.join(layer.fault for layer in above)}: {what}"
         self._emit(standing.target, "still-there" if present else "gone-early", what)
         self._emit(standing.target, "reverting")
+        limit_ns = max(REVERT_LIMIT_NS, 2 * patience_ns(standing.injector))
         try:
-            await finish(lambda: self._put_back(standing), REVERT_LIMIT_NS, standing.intent.id)
+            await finish(lambda: self._put_back(standing, left), limit_ns, standing.intent.id)
         except RevertError as exc:
             self._emit(standing.target, "unverified", str(exc))
             self._journal.append(Reverted(id=standing.intent.id, verified=False, by="conductor", what=str(exc)))
             raise
 
-    async def _put_back(self, standing: _Standing) -> None:
+    async def _put_back(self, standing: _Standing, left: tuple[Layer, ...]) -> None:
+        if left:
+            if isinstance(standing.injector, Layered):
+                await standing.injector.compose(standing.state, [layer.injector for layer in left], self._world)
+            what = f"left to {', '.join(layer.fault for layer in left)}, which stands on the same original"
+            self._emit(standing.target, "reverted")
+            self._emit(standing.target, "verified", what)
+            self._close(standing, what)
+            return
         await standing.injector.revert(standing.state, self._world)
         self._emit(standing.target, "reverted")
         evidence = await standing.injector.verify(standing.state, self._world)
@@ -182,3 +248,7 @@ class FaultLife:
                 what=what,
             )
         )
+
+
+def _limit_s(usual_s: float, injector: Injector) -> float:
+    return max(usual_s, patience_ns(injector) / 1e9)

@@ -20,10 +20,11 @@ from harness.history.events import AbortEvent, encode
 from harness.model.catalog import Catalog
 from harness.registry import BUILT_IN, catalog
 from harness.run.aftermath import resolve, revert_intents
-from harness.run.journal import Journal, JournalView
+from harness.run.holds import Hold, hold_of
+from harness.run.journal import Intent, Journal, JournalView
 from harness.run.world import revive_world
 
-__all__ = ["READY", "SILENCE_NS", "append_event", "main"]
+__all__ = ["READY", "SILENCE_NS", "append_event", "main", "overdue_intents"]
 
 SILENCE_NS = 10_000_000_000
 READY = b"armed\n"
@@ -56,13 +57,23 @@ async def _revert_overdue(path: Path, kinds: Catalog) -> None:
     if view.opened is None:
         return
     now_ns = time.monotonic_ns() - view.opened.origin_ns
-    overdue = tuple(intent for intent in view.unresolved if now_ns > intent.deadline_ns)
+    overdue = overdue_intents(view.unresolved, now_ns, kinds)
     if overdue:
         own = Journal(path)
         try:
             await revert_intents(overdue, revive_world(view.opened, kinds), kinds, own, "reaper (deadline passed)")
         finally:
             own.close()
+
+
+def overdue_intents(intents: tuple[Intent, ...], now_ns: int, kinds: Catalog) -> tuple[Intent, ...]:
+    """Those past their deadline whose revert would not end another fault, on the same hold, that may stand longer."""
+
+    def hold(intent: Intent) -> Hold | None:
+        return hold_of(kinds.fault(intent.kind), intent.params, intent.target)
+
+    in_time = {hold(intent) for intent in intents if now_ns <= intent.deadline_ns} - {None}
+    return tuple(intent for intent in intents if now_ns > intent.deadline_ns and hold(intent) not in in_time)
 
 
 async def _run(journal: Path) -> int:

@@ -58,8 +58,8 @@ class Timeline:
         self._scene = scene
         self.unreverted: list[Unreverted] = []
 
-    async def run(self, t0_ns: int) -> None:
-        """Return when the last entry is applied or, with `for`, reverted.
+    async def run(self, t0_ns: int, observe_ns: int = 0) -> None:
+        """Return when the last entry is applied or, with `for`, reverted. `observe_ns`: how long the rest stands after that.
 
         Raises InjectError (in a group) when a fault or step fails: the rest of the timeline is then off.
         """
@@ -67,9 +67,10 @@ class Timeline:
             _Action(at_ns=step.at_ns, rank=_STEP, act=lambda step=step: self._step(step))  # type: ignore[misc]
             for step in self._steps
         ]
+        heal_ns = t0_ns + self._last_ns() + observe_ns
         for life in self.lives:
             fault = life.fault
-            until_ns = t0_ns + fault.at_ns + (fault.for_ns or 0)
+            until_ns = heal_ns if fault.for_ns is None else t0_ns + fault.at_ns + fault.for_ns
             actions.append(
                 _Action(at_ns=fault.at_ns, rank=_FAULT, act=lambda li=life, un=until_ns: self._inject(li, un))  # type: ignore[misc]
             )
@@ -83,6 +84,11 @@ class Timeline:
                 begun = [group.create_task(_run(action.act)) for action in due]
                 if rank == _REVERT and any(action.at_ns == at_ns and action.rank != _REVERT for action in actions):
                     await asyncio.wait(begun)  # what follows at this instant finds it put back
+
+    def _last_ns(self) -> int:
+        """The latest that the timeline ends, after T0, other people's code taking all the time it may."""
+        ends = [life.fault.at_ns + (life.fault.for_ns or 0) + 4 * life.patience_ns for life in self.lives]
+        return max([*ends, *(step.at_ns + step.within_ns for step in self._steps)], default=0)
 
     async def heal(self) -> None:
         """Revert everything that still stands, all at once."""

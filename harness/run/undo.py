@@ -6,8 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from harness.errors import RevertError
+from harness.model.ports import Injector, Patient
 
-__all__ = ["finish"]
+__all__ = ["finish", "patience_ns"]
+
+
+def patience_ns(injector: Injector) -> int:
+    """How long one call of an injector may take beyond our own limits; 0 for those that run nobody else's code."""
+    return injector.patience_ns if isinstance(injector, Patient) else 0
 
 
 async def finish(cleanup: Callable[[], Awaitable[None]], limit_ns: int, what: str) -> None:

@@ -135,6 +135,8 @@ class _Reader:
         if kind is not None:
             rest = self._without_step_keys(rest, kind)
             params = params_of(rest, kind, self.report, fields_of(FaultDoc))
+            if params is not None and "cwd" in params and params["cwd"] is None:
+                params["cwd"] = absolute(".", at.place.source, wired=True)
         if doc is None:
             return None
         on = self.selector(at.child("on"), doc.on)
@@ -188,6 +190,8 @@ class _Reader:
                 message = f"{kind.name} has one target, not two sides"
                 self.report.error(between_at, message, place=between_at.key, remedy="write `on:`")
             return
+        if on_at is None and kind.targets & {"stack", "load"}:
+            return
         if on_at is None:
             form = "`between: [A, B]`" if kind.two_sided else "`on:`"
             self.report.error(at, f"{kind.name} needs a target", remedy=f"say what is broken with {form}")
@@ -196,7 +200,9 @@ class _Reader:
             return
         wanted = "link" if on.by == "link" else "instance"
         if wanted not in kind.targets:
-            if kind.two_sided and on.by != "link":
+            if kind.targets <= {"stack", "load"}:
+                message, remedy = f"{kind.name} works on the whole {' or '.join(sorted(kind.targets))}", "remove `on`"
+            elif kind.two_sided and on.by != "link":
                 message, remedy = f"{kind.name} cuts between two sides, got one", "write between: [{...}, {...}]"
             else:
                 message = f"{kind.name} works on {' and '.join(sorted(kind.targets))}s, not on a {on.by}"

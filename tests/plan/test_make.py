@@ -48,10 +48,35 @@ def fault_kind(name: str, **more: Any) -> FaultKind:
 
 KINDS = {
     ("fault", "kill"): fault_kind(
-        "kill", targets=frozenset({"instance"}), hosts=frozenset({"process", "pid"}), needs_start=True
+        "kill",
+        targets=frozenset({"instance"}),
+        hosts=frozenset({"process", "pid"}),
+        needs_start=True,
+        holds=("process",),
     ),
+    ("fault", "stop"): fault_kind(
+        "stop", targets=frozenset({"instance"}), hosts=frozenset({"process", "pid"}), holds=("process",)
+    ),
+    ("fault", "restart"): fault_kind(
+        "restart",
+        targets=frozenset({"instance"}),
+        hosts=frozenset({"process", "pid"}),
+        holds=("process",),
+        instant=True,
+        lasts="down",
+    ),
+    ("fault", "cpu"): fault_kind("cpu", targets=frozenset({"instance"}), hosts=frozenset({"process", "pid"})),
+    ("fault", "config"): fault_kind(
+        "config",
+        targets=frozenset({"instance"}),
+        hosts=frozenset({"process", "pid"}),
+        holds=("process", "file {file}"),
+        layers=True,
+    ),
+    ("fault", "exec"): fault_kind("exec", targets=frozenset({"stack", "instance"})),
+    ("fault", "surge"): fault_kind("surge", targets=frozenset({"load"})),
     ("fault", "partition"): fault_kind("partition", targets=frozenset({"link"}), two_sided=True),
-    ("fault", "refuse"): fault_kind("refuse", targets=frozenset({"link"})),
+    ("fault", "refuse"): fault_kind("refuse", targets=frozenset({"link"}), holds=("*",)),
     ("host", "process"): HostKind(name="process", doc="", params=Params, code="x:y", started_by_run=True),
     ("host", "pid"): HostKind(name="pid", doc="", params=Params, code="x:y", started_by_run=False),
     ("host", "external"): HostKind(name="external", doc="", params=Params, code="x:y", started_by_run=False),
@@ -214,10 +239,46 @@ def test_times_follow_references_jitter_and_repeats() -> None:
     assert [(fault.id, fault.at_ns) for fault in flaps.faults] == [("flap#1", 0), ("flap#2", 3 * S), ("flap#3", 6 * S)]
 
 
-def test_two_faults_on_one_instance_at_once_are_refused_one_after_the_other_not() -> None:
+def test_what_only_one_fault_can_hold_is_not_held_by_two_kinds_at_once() -> None:
     with pytest.raises(UnsafeError, match="'down' and 'again' stand on db-eu, gw-eu at the same time"):
-        planned(kill(), kill("again", at=At(offset_ns=10 * S)))
-    planned(kill(), kill("again", at=At(offset_ns=20 * S)))
+        planned(kill(), kill("again", kind="stop", at=At(offset_ns=10 * S)))
+    planned(kill(), kill("again", kind="stop", at=At(offset_ns=20 * S)))
+    with pytest.raises(UnsafeError, match="at the same time"):
+        planned(kill(params={"grace": "1s"}), kill("again", at=At(offset_ns=10 * S)))
+    planned(kill(), kill("hot", kind="cpu", at=At(offset_ns=10 * S)))
+
+
+def test_faults_that_do_the_same_nest_and_so_do_layers() -> None:
+    planned(kill(), kill("again", at=At(offset_ns=10 * S)))
+    layer = {"kind": "config", "params": {"file": "a", "set": "1"}}
+    planned(kill(**layer), kill("again", at=At(offset_ns=S), **(layer | {"params": {"file": "a", "set": "2"}})))
+
+
+def test_an_instant_fault_is_over_when_what_it_does_is_done() -> None:
+    away = {"kind": "restart", "params": {"down": "2s"}, "for_ns": None}
+    planned(kill(**away), kill("again", at=At(offset_ns=2 * S), **away))
+    with pytest.raises(UnsafeError, match="at the same time"):
+        planned(kill(**away), kill("again", at=At(offset_ns=S), **away))
+    planned(kill("flap", repeat=Repeat(every_ns=3 * S, times=3), **away))
+    with pytest.raises(UnsafeError, match="'flap#1' and 'flap#2'"):
+        planned(kill("flap", repeat=Repeat(every_ns=S, times=3), **away))
+
+
+def test_a_closed_link_is_not_broken_in_other_ways() -> None:
+    shut = FaultEntry(
+        id="shut", kind="refuse", params={}, at=At(offset_ns=0), for_ns=5 * S, on=Selector(by="link", names=("eu-us",))
+    )
+    with pytest.raises(UnsafeError, match="stand on eu-us at the same time"):
+        planned(between(), shut, blast_radius=BlastRadius(regions=2))
+    planned(shut, dataclasses.replace(shut, id="shut-2", at=At(offset_ns=S)))
+
+
+def test_the_whole_stack_and_the_load_need_no_selector() -> None:
+    whole = FaultEntry(id="own", kind="exec", params={}, at=At(offset_ns=0), for_ns=S)
+    assert [(t.kind, t.name) for t in planned(whole).faults[0].targets] == [("stack", "stack")]
+    assert planned(whole).faults[0].what == "exec the stack"
+    surge = planned(dataclasses.replace(whole, kind="surge")).faults[0]
+    assert [(t.kind, t.name) for t in surge.targets] == [("load", "load")]
 
 
 def test_an_observation_shorter_than_the_window_is_a_spec_error() -> None:

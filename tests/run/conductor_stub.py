@@ -18,6 +18,7 @@ from harness.registry import catalog
 from harness.run.clock import MonotonicClock
 from harness.run.faultlife import FaultLife
 from harness.run.guard import Guard
+from harness.run.holds import Holds
 from harness.run.journal import PROXY, Journal, Opened, Spawned
 from harness.run.process import start_ticks
 from harness.run.recorder import Recorder
@@ -68,7 +69,7 @@ async def main(run_dir: Path, upstream_port: str, deadline_s: float) -> None:
         return target
 
     for kind, link in (("partition", "a"), ("refuse", "b")):
-        life = FaultLife(fault(kind, link), world, catalog(), journal, recorder)
+        life = FaultLife(fault(kind, link), world, catalog().fault(kind), (journal, recorder), Holds())
         await life.inject(as_it_is, clock.now_ns() + int(deadline_s * 1e9))
     print(json.dumps({"url": proxy.links.url, "proxy": proxy.pid, "reaper": guard.pid}), flush=True)
     beat = asyncio.ensure_future(guard.beat())
