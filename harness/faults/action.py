@@ -162,9 +162,8 @@ KIND = FaultKind(
     " revert: {module: chaostoxi.proxy.actions, func: enable_proxy, arguments: {proxy_name: db}},"
     " witness: {module: chaostoxi.proxy.probes, func: get_proxy_attribute,"
     " arguments: {proxy_name: db, attribute: enabled}, expect: false}, for: 20s}",
-    targets=frozenset({"stack", "instance", "link"}),
-    hosts=frozenset({"process", "python", "pid", "external"}),
-    what="call {module}.{func} for {target}",
+    targets=frozenset({"stack"}),
+    what="call {func} of {module}",
     clients_see="what the function does to them",
     on_revert="the `revert` function is called, by the reaper too; it must be legal when nothing was applied",
     witness="the `witness` function returns what is expected",

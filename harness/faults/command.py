@@ -113,8 +113,6 @@ async def outer_state(target: Target, world: World, cwd: str | None) -> OuterSta
         if found.container is not None:
             env["BLACKSTART_CONTAINER"] = found.container
         env["BLACKSTART_ADDRESS"] = world.wiring.addresses.get(target.name, "127.0.0.1")
-    if target.kind == "link":
-        env["BLACKSTART_LISTEN"] = world.wiring.links.get(target.name, "")
     return OuterState(target=target.name, cwd=world.wiring.text(cwd) if cwd else os.getcwd(), env=env)
 
 

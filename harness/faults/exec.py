@@ -19,6 +19,7 @@ from harness.faults.command import (
     seen,
     seen_gone,
 )
+from harness.faults.instance import HOSTS
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
 from harness.model.plan import Target
@@ -109,10 +110,10 @@ KIND = FaultKind(
     params=ExecParams,
     code="harness.faults.exec:Exec",
     example="{fault: exec, apply: [./ops/drain, eu], revert: [./ops/undrain, eu], witness: [./ops/is-drained, eu], for: 20s}",
-    targets=frozenset({"stack", "instance", "link"}),
-    hosts=frozenset({"process", "python", "pid", "external"}),
-    what="run `{apply}` for {target}",
+    targets=frozenset({"stack", "instance"}),
+    hosts=HOSTS,
+    what="run {apply} for {target}",
     clients_see="what your command does to them",
-    on_revert="`{revert}` is run, by the reaper too; it must be legal when nothing was applied",
-    witness="`{witness}` ends with 0 while the effect is there, with 1 when it is not",
+    on_revert="{revert} is run, by the reaper too; it must be legal when nothing was applied",
+    witness="the witness command ends with 0 while the effect is there, with 1 when it is not",
 )
