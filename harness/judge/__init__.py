@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 from harness.history.events import AbortEvent, NoteEvent, of_type
 from harness.history.history import History
-from harness.judge.objectives import after_span, objectives, status_of, steady_status
-from harness.judge.observe import Case
-from harness.judge.reasons import reasons, untrusted, validity
+from harness.judge.objectives import after_span, objectives, steady_status
+from harness.judge.observe import Case, status_of
+from harness.judge.reasons import reasons, validity
+from harness.judge.trust import Trust
 from harness.judge.words import banners, findings, not_shown, sentence
 from harness.measure.exposure import exposure
 from harness.measure.facts import fault_results, marks, phase_spans, step_results, t0_ns
@@ -44,7 +45,8 @@ def judge(
     case = Case(history=history, plan=plan, measures=measures, checks=checks)
     before, after = steady_status(case, steady_span(history)), steady_status(case, after_span(history, case))
     known = validity(case, (before[0], after[0]))
-    judged = objectives(case, untrusted(case, known))
+    trust = Trust(case=case, late_ns=None if known.closed_loop else known.late_p99_ns)
+    judged = objectives(case, trust)
     faults = tuple(_exposed(case, fault) for fault in fault_results(history, plan))
     steps = step_results(history, plan)
     why = reasons(case, judged, (faults, steps), known, given.safety or Safety())

@@ -6,59 +6,49 @@ import math
 from collections.abc import Iterable
 
 from harness.history.history import History
-from harness.judge.observe import Case, Observation, latency_in, observe, share_in, words_of
+from harness.judge.observe import Case, Observation, latency_in, observe, share_in, status_of, words_of
+from harness.judge.trust import Trust
 from harness.measure.good import measured_span, steady_span
 from harness.model.experiment import CheckSpec, StatedPredicate
 from harness.model.predicate import MeasureRef, Predicate
 from harness.model.result import CheckResult, ObjectiveResult
 from harness.model.verdict import CheckVerdict, Status
 
-__all__ = ["after_span", "objectives", "status_of", "steady_status"]
+__all__ = ["after_span", "objectives", "steady_status"]
 
 STEADY_AFTER = "steady_state.after"
 
 
-def status_of(predicate: Predicate, lo: float | None, hi: float | None) -> Status:
-    """Where an interval stands to a limit. Unknown without one. Source: DESIGN.md §11."""
-    if lo is None or hi is None:
-        return Status.UNKNOWN
-    if predicate.op in ("=", "!="):
-        equal = lo == hi == predicate.value
-        apart = not lo <= predicate.value <= hi
-        met, missed = (equal, apart) if predicate.op == "=" else (apart, equal)
-    else:
-        met = predicate.holds(lo) and predicate.holds(hi)
-        missed = not predicate.holds(lo) and not predicate.holds(hi)
-    return Status.MET if met else Status.MISSED if missed else Status.UNKNOWN
-
-
-def objectives(case: Case, untrusted: str) -> tuple[ObjectiveResult, ...]:
+def objectives(case: Case, trust: Trust) -> tuple[ObjectiveResult, ...]:
     """Every objective: stated ones, each declared check, faults that must not be felt, the steady state afterwards.
 
-    `untrusted`: why what the load measured cannot be trusted (empty: it can); then only data checks stand.
+    What `trust` doubts is unknown; data checks, probes and alerts do not rest on the load's pace.
     """
     experiment = case.plan.experiment
-    found = [_stated(case, stated, untrusted) for stated in experiment.objectives]
+    found = [_stated(case, stated, trust) for stated in experiment.objectives]
     found += [_checked(spec, case.checks) for spec in experiment.checks]
-    found += [_unfelt(case, entry) for entry in dict.fromkeys(f.entry for f in case.plan.faults if f.expect_no_impact)]
+    found += [
+        _unfelt(case, entry, trust) for entry in dict.fromkeys(f.entry for f in case.plan.faults if f.expect_no_impact)
+    ]
     named = any(stated.predicate.measure.name == STEADY_AFTER for stated in experiment.objectives)
     if experiment.steady_state.after and experiment.steady_state.require and not named:
-        found.append(_steady_after(case, untrusted))
+        found.append(_steady_after(case, trust))
     return tuple(found)
 
 
-def _stated(case: Case, stated: StatedPredicate, untrusted: str) -> ObjectiveResult:
+def _stated(case: Case, stated: StatedPredicate, trust: Trust) -> ObjectiveResult:
     predicate = stated.predicate
     if predicate.measure.name == STEADY_AFTER:
-        return _steady_after(case, untrusted).model_copy(
+        return _steady_after(case, trust).model_copy(
             update={"text": str(predicate), "file": stated.file, "line": stated.line}
         )
     seen = observe(case, predicate.measure, predicate.unit)
     status, why = status_of(predicate, seen.lo, seen.hi), seen.why
     from_check = any(check.name == predicate.measure.name.rpartition(".")[0] for check in case.checks)
     of_data = from_check or predicate.measure.name.startswith(("data_loss", "probe.", "alert."))
-    if untrusted and not of_data:
-        status, why = Status.UNKNOWN, untrusted
+    doubt = "" if of_data else trust.doubt(predicate, lambda of: observe(of, predicate.measure, predicate.unit))
+    if doubt:
+        status, why = Status.UNKNOWN, doubt
     elif status is Status.MET and _ended_by_us(case, seen):
         status, why = Status.UNKNOWN, "the fault ended before the limit did"
     elif status is Status.UNKNOWN and not why:
@@ -149,18 +139,26 @@ def _checked(spec: CheckSpec, results: Iterable[CheckResult]) -> ObjectiveResult
     )
 
 
-def _unfelt(case: Case, entry: str) -> ObjectiveResult:
+def _unfelt(case: Case, entry: str, trust: Trust) -> ObjectiveResult:
     """`expect: no-impact`: nothing that a client sees may be caused by this fault."""
-    caused = [disruption for disruption in case.measures.disruptions if disruption.incident == entry]
+    caused = _caused_by(case, entry)
     status = Status.MISSED if caused else Status.UNKNOWN if case.measures.recovery.state == "unknown" else Status.MET
+    why = case.measures.recovery.why if status is Status.UNKNOWN else ""
+    doubt = trust.doubt_of_disruptions(lambda of: bool(_caused_by(of, entry)))
+    if doubt:
+        status, why = Status.UNKNOWN, doubt
     return ObjectiveResult(
         text=f"{entry}: no impact",
         measure=f"{entry}.impact",
         status=status,
         limit="no disruption",
-        observed=f"{len(caused)} disruption(s)" if caused else "none",
-        why=case.measures.recovery.why if status is Status.UNKNOWN else "",
+        observed=f"{caused} disruption(s)" if caused else "none",
+        why=why,
     )
+
+
+def _caused_by(case: Case, entry: str) -> int:
+    return sum(disruption.incident == entry for disruption in case.measures.disruptions)
 
 
 def after_span(history: History, case: Case) -> tuple[int, int] | None:
@@ -207,10 +205,14 @@ def _in_span(case: Case, rule: Predicate, span: tuple[int, int]) -> Observation:
     return observe(case, ref, rule.unit)
 
 
-def _steady_after(case: Case, untrusted: str) -> ObjectiveResult:
-    status, why = steady_status(case, after_span(case.history, case))
-    if untrusted:
-        status, why = Status.UNKNOWN, untrusted
+def _steady_after(case: Case, trust: Trust) -> ObjectiveResult:
+    span = after_span(case.history, case)
+    status, why = steady_status(case, span)
+    if span is not None:
+        rules = case.plan.experiment.steady_state.require
+        doubts = [trust.doubt(rule, lambda of, rule=rule: _in_span(of, rule, span), span) for rule in rules]  # type: ignore[misc]
+        if any(doubts):
+            status, why = Status.UNKNOWN, next(doubt for doubt in doubts if doubt)
     return ObjectiveResult(
         text="steady state holds again",
         measure=STEADY_AFTER,

@@ -15,12 +15,12 @@ from harness.measure.latency import calm_ops, latency_values, percentile
 from harness.measure.live import quantile_of
 from harness.measure.measure import slice_measures
 from harness.model.plan import Plan
-from harness.model.predicate import MeasureRef, Unit
+from harness.model.predicate import MeasureRef, Predicate, Unit
 from harness.model.result import CheckResult, EvidenceRow, Loss, Measures, Recovery
-from harness.model.verdict import CheckVerdict
+from harness.model.verdict import CheckVerdict, Status
 from harness.units import format_duration, format_ratio
 
-__all__ = ["Case", "Observation", "latency_in", "observe", "share_in", "words_of"]
+__all__ = ["Case", "Observation", "latency_in", "observe", "share_in", "status_of", "words_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,20 @@ class Case:
         """The earliest effect of the first inject."""
         first = first_effect(edges(self.history, self.plan, fault_results(self.history, self.plan)))
         return first.lo_ns if first else None
+
+
+def status_of(predicate: Predicate, lo: float | None, hi: float | None) -> Status:
+    """Where an interval stands to a limit. Unknown without one. Source: DESIGN.md §11."""
+    if lo is None or hi is None:
+        return Status.UNKNOWN
+    if predicate.op in ("=", "!="):
+        equal = lo == hi == predicate.value
+        apart = not lo <= predicate.value <= hi
+        met, missed = (equal, apart) if predicate.op == "=" else (apart, equal)
+    else:
+        met = predicate.holds(lo) and predicate.holds(hi)
+        missed = not predicate.holds(lo) and not predicate.holds(hi)
+    return Status.MET if met else Status.MISSED if missed else Status.UNKNOWN
 
 
 def observe(case: Case, ref: MeasureRef, unit: Unit) -> Observation:

@@ -8,37 +8,26 @@ import numpy as np
 
 from harness.history.events import AbortEvent, FaultEvent, NoteEvent, of_type
 from harness.history.history import History
-from harness.history.table import MISSING
 from harness.judge.observe import Case
+from harness.judge.trust import finest_resolution_ns, is_doubt
 from harness.measure.facts import is_sealed, load_report
-from harness.measure.good import Graded
 from harness.model.ports import LoadReport
 from harness.model.result import FaultResult, ObjectiveResult, Reason, Safety, StepResult, Validity
 from harness.model.verdict import Status, Verdict
-from harness.units import format_duration, format_ratio
 
-__all__ = ["reasons", "untrusted", "validity"]
+__all__ = ["reasons", "validity"]
 
 NEEDED_PHASES = ("steady", "inject", "observe", "drain", "final")
-DROPPED_RATIO = 0.01
-DROPPED_WINDOW_NS = 3_000_000_000
-LEAST_RESOLUTION_NS = 10_000_000
-GAPS = 3
 
 
 def validity(case: Case, steady: tuple[Status, Status]) -> Validity:
-    """Whether the instrument can be trusted. `steady`: the steady state before and after.
-
-    Resolution claimed: three mean gaps between arrivals (95 % of Poisson gaps are shorter), at least 10 ms.
-    """
+    """Whether the instrument can be trusted. `steady`: the steady state before and after."""
     report = load_report(case.history)
     ops, graded = case.history.ops, case.graded
     dropped_rows = int(np.count_nonzero(ops.is_("outcome", "dropped")))
     workers = report.workers if report else ()
     started, ended = sum(w.started_count for w in workers), sum(w.ended_count for w in workers)
-    sent = graded.ops.ints("sent_ns")
-    own = ~graded.ops.flags("later") & (sent != MISSING)
-    late = np.maximum(0, (sent - graded.intended_ns)[own])
+    late = graded.late_ns[~graded.ops.flags("later") & ~graded.dropped]
     gaps = [worker.gc_pause_max_ns for worker in workers if worker.gc_pause_max_ns is not None]
     delays = [worker.run_delay_ns for worker in workers if worker.run_delay_ns is not None]
     met = {Status.MET: True, Status.MISSED: False, Status.UNKNOWN: None}
@@ -53,7 +42,7 @@ def validity(case: Case, steady: tuple[Status, Status]) -> Validity:
         late_p50_ns=_quantile(late, 0.5),
         late_p99_ns=_quantile(late, 0.99),
         late_max_ns=int(late.max()) if len(late) else None,
-        resolution_ns=_resolution_ns(graded),
+        resolution_ns=finest_resolution_ns(graded),
         workers=len(workers),
         dead_workers=sum(worker.exit_code != 0 for worker in workers),
         gc_pause_max_ns=max(gaps, default=None),
@@ -70,35 +59,6 @@ def _quantile(values: np.ndarray[tuple[int], np.dtype[np.int64]], quantile: floa
     return int(np.quantile(values, quantile, method="inverted_cdf")) if len(values) else None
 
 
-def _resolution_ns(graded: Graded) -> int | None:
-    if len(graded) < 2:
-        return None
-    gap = (int(graded.intended_ns[-1]) - int(graded.intended_ns[0])) // (len(graded) - 1)
-    return max(LEAST_RESOLUTION_NS, GAPS * gap)
-
-
-def untrusted(case: Case, known: Validity) -> str:
-    """Why what the load measured cannot be trusted; empty when it can."""
-    if not known.closed_loop and known.late_p99_ns is not None and known.resolution_ns is not None:
-        late, claimed = known.late_p99_ns, known.resolution_ns
-        if late > claimed:
-            return f"load started late: p99 {format_duration(late)}, more than the resolution claimed {format_duration(claimed)}"
-    worst = _worst_dropped(case.graded)
-    if worst > DROPPED_RATIO:
-        return f"the load generator dropped {format_ratio(worst)} of the arrivals of 3 s: at most 1 % may be"
-    return ""
-
-
-def _worst_dropped(graded: Graded) -> float:
-    """The largest share of dropped arrivals in any 3 s that ends with one."""
-    where = np.flatnonzero(graded.dropped)
-    if not len(where):
-        return 0.0
-    sums = np.concatenate(([0], np.cumsum(graded.dropped)))
-    begin = np.searchsorted(graded.intended_ns, graded.intended_ns[where] - DROPPED_WINDOW_NS, side="right")
-    return float(((sums[where + 1] - sums[begin]) / (where + 1 - begin)).max())
-
-
 def reasons(
     case: Case,
     objectives: Sequence[ObjectiveResult],
@@ -113,6 +73,7 @@ def reasons(
     found += _judged(objectives)
     if not over or any(fault.effect for fault in faults):
         found += _unproven(case, faults, steps) + _instrument(case, known)
+        found += [_because(Verdict.INCONCLUSIVE, "untrusted-load", o.why) for o in objectives if is_doubt(o.why)]
     if not objectives:
         found.append(_because(Verdict.INCONCLUSIVE, "no-objective", "nothing was stated that could be met"))
     order = (
@@ -239,9 +200,6 @@ def _instrument(case: Case, known: Validity) -> list[Reason]:
     elif report is not None and not known.accounted:
         text = f"load unaccounted for: {known.started} started, {known.ended} ended, {len(case.history.ops)} recorded"
         found.append(_because(Verdict.INCONCLUSIVE, "unaccounted", text))
-    trouble = untrusted(case, known)
-    if trouble:
-        found.append(_because(Verdict.INCONCLUSIVE, "untrusted-load", trouble))
     if known.steady_state_met is False:
         found.append(_because(Verdict.INCONCLUSIVE, "steady-state", "the steady state was not met before the faults"))
     inject = case.history.phase("inject")

@@ -113,6 +113,9 @@ def findings(
         found.append(
             Finding(severity="high", text=f"{len(measures.disruptions)} disruption(s) though nothing was broken")
         )
+    if not known.closed_loop and known.late_p99_ns is not None and known.late_p99_ns > (known.resolution_ns or 0):
+        late = f"the load was started late (p99 {format_duration(known.late_p99_ns)})"
+        found.append(Finding(severity="low", text=f"{late}: only objectives that stand all the same were decided"))
     if known.closed_loop:
         found.append(
             Finding(severity="medium", text="closed loop: a slow stack slows the load, and harm is understated")

@@ -283,7 +283,7 @@ def validity_section(result: Result) -> Section:
     late = None if v.late_p99_ns is None or v.resolution_ns is None else v.late_p99_ns <= v.resolution_ns
     rows = [
         row("Every operation accounted for", f"{v.started:,} started, {v.ended:,} ended", v.accounted),
-        row("Load on time", f"lateness {lateness}; resolution claimed {_since(v.resolution_ns)}", late),
+        row("Load on time", f"lateness {lateness}; finest resolution claimed {_since(v.resolution_ns)}", late),
         row("Nothing dropped", f"{v.dropped:,} dropped by the generator", v.dropped == 0),
         row(
             "Workers alive",
