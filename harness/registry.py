@@ -40,6 +40,8 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "process": "harness.stacks.process:KIND",
         "python": "harness.stacks.python:KIND",
         "pid": "harness.stacks.pid:KIND",
+        "container": "harness.stacks.container:KIND",
+        "compose": "harness.stacks.compose:KIND",
         "external": "harness.stacks.external:KIND",
     },
     "probe": {

@@ -134,8 +134,8 @@ def _toxiproxy() -> Finding:
 def _docker() -> Finding:
     path = Path(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
     if path.is_socket():
-        return Finding(name="docker", state="ok", detail=f"socket {path}; this version has no container host yet")
-    return Finding(name="docker", state="absent", detail="no engine socket; this version has no container host yet")
+        return Finding(name="docker", state="ok", detail=f"socket {path}")
+    return Finding(name="docker", state="absent", detail=f"no engine socket {path}: containers cannot be drilled here")
 
 
 _EXAMINED: tuple[Callable[[], Finding], ...] = (

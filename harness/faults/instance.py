@@ -11,9 +11,19 @@ from harness.faults.link import connects
 from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, Identity, World
 
-__all__ = ["HOSTS", "InstanceFaultState", "bring_back", "look", "seen_back", "seen_gone", "still_there", "who_runs"]
+__all__ = [
+    "HOSTS",
+    "InstanceFaultState",
+    "bring_back",
+    "look",
+    "named",
+    "seen_back",
+    "seen_gone",
+    "still_there",
+    "who_runs",
+]
 
-HOSTS = frozenset({"process", "python", "pid"})
+HOSTS = frozenset({"process", "python", "pid", "container", "compose"})
 WITNESS_LIMIT_NS = 5_000_000_000
 BACK_LIMIT_NS = 8_000_000_000
 """Below the conductor's and the reaper's limits for a revert, so that what is wrong is said and not cut off."""
@@ -29,12 +39,13 @@ class InstanceFaultState(FaultState):
     pid: int | None
     start_ticks: int | None
     container: str | None = None
+    started: str | None = None
     ports: tuple[str, ...] = ()
 
     @property
     def identity(self) -> Identity:
         """Who it was."""
-        return Identity(pid=self.pid, start_ticks=self.start_ticks, container=self.container)
+        return Identity(pid=self.pid, start_ticks=self.start_ticks, container=self.container, started=self.started)
 
 
 async def who_runs(target: Target, world: World) -> InstanceFaultState:
@@ -52,6 +63,7 @@ async def who_runs(target: Target, world: World) -> InstanceFaultState:
         pid=found.pid,
         start_ticks=found.start_ticks,
         container=found.container,
+        started=found.started,
         ports=tuple(place for place, accepts in zip(places, accept, strict=True) if accepts),
     )
 
@@ -60,8 +72,8 @@ async def still_there(state: InstanceFaultState, world: World) -> None:
     """Return when who was prepared for still runs. Raises InjectError when it is gone or replaced."""
     found = await world.host(state.instance).find()
     if found != state.identity:
-        now = "nothing runs" if found is None else f"{_name(found)} does"
-        raise InjectError(f"instance {state.instance}: {_name(state.identity)} does not run any more, {now}")
+        now = "nothing runs" if found is None else f"{named(found)} does"
+        raise InjectError(f"instance {state.instance}: {named(state.identity)} does not run any more, {now}")
 
 
 async def look(once: Look, world: World, limit_ns: int = WITNESS_LIMIT_NS, *, wanted: bool = True) -> Evidence:
@@ -83,16 +95,16 @@ async def seen_gone(state: InstanceFaultState, world: World) -> Evidence:
         found = await world.host(state.instance).find()
         if found is not None and found != state.identity:
             replaced = (
-                f"{_name(state.identity)} is gone, but {_name(found)} runs in its place: something started it again"
+                f"{named(state.identity)} is gone, but {named(found)} runs in its place: something started it again"
             )
             return True, replaced  # ends the look: what was started again will not go away by waiting
         if found is not None:
-            return False, f"{_name(found)} still runs"
+            return False, f"{named(found)} still runs"
         open_ = [place for place in state.ports if await connects(place)]
         if open_:
-            return False, f"{_name(state.identity)} is gone, but {', '.join(open_)} still accepts connections"
+            return False, f"{named(state.identity)} is gone, but {', '.join(open_)} still accepts connections"
         closed = f"; {', '.join(state.ports)} refuses connections" if state.ports else ""
-        return True, f"{_name(state.identity)} is gone{closed}"
+        return True, f"{named(state.identity)} is gone{closed}"
 
     evidence = await look(once, world)
     if replaced is not None:
@@ -128,10 +140,11 @@ async def _is_back(state: InstanceFaultState, world: World) -> tuple[bool, str]:
         return False, f"nothing runs as {state.instance}"
     closed = [place for place in state.ports if not await connects(place)]
     if closed:
-        return False, f"{_name(found)} runs, but {', '.join(closed)} does not accept connections"
+        return False, f"{named(found)} runs, but {', '.join(closed)} does not accept connections"
     accepts = f" and accepts connections at {', '.join(state.ports)}" if state.ports else ""
-    return True, f"{_name(found)} runs{accepts}"
+    return True, f"{named(found)} runs{accepts}"
 
 
-def _name(identity: Identity) -> str:
-    return f"container {identity.container}" if identity.container is not None else f"pid {identity.pid}"
+def named(identity: Identity) -> str:
+    """What a person would call it."""
+    return f"container {identity.container[:12]}" if identity.container is not None else f"pid {identity.pid}"

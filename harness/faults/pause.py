@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import InjectError
-from harness.faults.instance import HOSTS, InstanceFaultState, look, still_there, who_runs
+from harness.faults.instance import HOSTS, InstanceFaultState, look, named, still_there, who_runs
 from harness.faults.link import connects
 from harness.model.catalog import FaultKind
 from harness.model.fields import Params
@@ -28,7 +28,9 @@ class Pause:
     async def prepare(self, target: Target, world: World) -> InstanceFaultState:
         state = await who_runs(target, world)
         if await world.host(state.instance).frozen(state.identity):
-            raise InjectError(f"instance {state.instance}: pid {state.pid} is stopped already, not by this fault")
+            raise InjectError(
+                f"instance {state.instance}: {named(state.identity)} is stopped already, not by this fault"
+            )
         return state
 
     async def apply(self, state: InstanceFaultState, world: World) -> None:
@@ -38,12 +40,12 @@ class Pause:
     async def witness(self, state: InstanceFaultState, world: World) -> Evidence:
         async def once() -> tuple[bool, str]:
             frozen = await world.host(state.instance).frozen(state.identity)
-            return frozen, f"pid {state.pid} and all its descendants are {'' if frozen else 'not all '}stopped"
+            return frozen, f"{named(state.identity)} and all its descendants are {'' if frozen else 'not all '}stopped"
 
         evidence = await look(once, world, 500_000_000)  # a freeze has waited already
         if not evidence.present:
             found = await world.host(state.instance).find()
-            what = evidence.what if found == state.identity else f"pid {state.pid} does not run any more"
+            what = evidence.what if found == state.identity else f"{named(state.identity)} does not run any more"
             return Evidence(present=False, at_ns=evidence.at_ns, what=what)
         accepting = [place for place in state.ports if await connects(place)]
         also = f"; {', '.join(accepting)} still accepts connections" if accepting else ""
@@ -57,11 +59,11 @@ class Pause:
         frozen = await world.host(state.instance).frozen(state.identity)
         found = await world.host(state.instance).find()
         if frozen:
-            what = f"pid {state.pid} is still stopped"
+            what = f"{named(state.identity)} is still stopped"
         elif found == state.identity:
-            what = f"pid {state.pid} runs again"
+            what = f"{named(state.identity)} runs again"
         else:
-            what = f"pid {state.pid} ended while it was paused"
+            what = f"{named(state.identity)} ended while it was paused"
         return Evidence(present=frozen, at_ns=world.clock.now_ns(), what=what)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from harness.faults.instance import HOSTS, InstanceFaultState, bring_back, look, seen_back, still_there, who_runs
+from harness.faults.instance import HOSTS, InstanceFaultState, bring_back, look, named, seen_back, still_there, who_runs
 from harness.faults.stop import GRACE_MOST_NS
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
@@ -56,10 +56,12 @@ class Restart:
         async def once() -> tuple[bool, str]:
             found = await world.host(state.instance).find()
             if found is None:
-                return False, f"pid {state.pid} is gone, nothing runs in its place"
+                return False, f"{named(state.identity)} is gone, nothing runs in its place"
             if found == state.identity:
-                return False, f"pid {state.pid} still runs"
-            return True, f"pid {found.pid} runs in place of pid {state.pid}"
+                return False, f"{named(state.identity)} still runs"
+            if found.container is not None and found.container == state.container:
+                return True, f"{named(found)} runs anew since {found.started}"
+            return True, f"{named(found)} runs in place of {named(state.identity)}"
 
         return await look(once, world)
 

@@ -85,11 +85,16 @@ class FaultKind(Kind):
 class HostKind(Kind):
     """A way to host instances. `code(instance, wiring, settings)` gives a `Host`; see `ports.HostFactory`.
 
-    `started_by_run`: the run starts and stops such instances; else they are attached to. `can_start(params)` says whether
-    a dead one can be brought back.
+    `started_by_run`: the run starts and stops such instances; else they are attached to. `params.can_start` says whether
+    a dead one can be brought back. `located`: its hosts are `ports.Located`, and the numbers of `ports:` are the instance's own.
     """
 
     started_by_run: bool
+    located: bool = False
+
+    def can_start(self, params: Mapping[str, object]) -> bool:
+        """Whether an instance of these parameters can be brought back once it is dead."""
+        return bool(getattr(self.params.model_validate(params), "can_start", self.started_by_run))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

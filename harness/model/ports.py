@@ -10,17 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from pydantic import Field
+
 from harness.model.fields import JsonObject, Params
 from harness.model.plan import Target
 from harness.model.stack import Instance
 from harness.model.wiring import Wiring
 
 __all__ = [
+    "Attachment",
     "Clock",
+    "Crashable",
     "Deadlined",
     "Engine",
     "Evidence",
     "FaultState",
+    "FollowsLog",
     "Host",
     "HostFactory",
     "HostSettings",
@@ -34,6 +39,9 @@ __all__ = [
     "LiveOp",
     "LoadJob",
     "LoadReport",
+    "Located",
+    "Namespaced",
+    "Networked",
     "Patient",
     "Probe",
     "ProbeSample",
@@ -68,11 +76,16 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which process (or container) it is, beyond reuse of its number: pid with its start time in clock ticks since boot."""
+    """Which process (or container) it is, beyond reuse of its number: pid with its start time in clock ticks since boot.
+
+    A container's id outlives a restart, so `started` (when it last started, as its engine writes it) is part of who it is.
+    `pid` and `start_ticks` are those of its first process where that runs on this machine, else None.
+    """
 
     pid: int | None = None
     start_ticks: int | None = None
     container: str | None = None
+    started: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +155,78 @@ class HostFactory(Protocol):
 
     def revive(self, recipe: JsonObject) -> Host:
         """The host that made this recipe, in another process (the reaper, `recover`)."""
+        ...
+
+
+# ---- what only some hosts can do ---------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A host that knows better than the stack file where its instance serves."""
+
+    async def locate(self, instance: Instance) -> tuple[str, Mapping[str, int]]:
+        """Address and port numbers at which we reach the instance's named ports. Raises UnsafeError when nothing is found there."""
+        ...
+
+
+@runtime_checkable
+class FollowsLog(Protocol):
+    """A host whose instance writes its log elsewhere."""
+
+    async def follow_log(self) -> None:
+        """Copy what it writes from now on to our log of it, until cancelled."""
+        ...
+
+
+@runtime_checkable
+class Crashable(Protocol):
+    """A host that can end its instance behind the back of whatever supervises it."""
+
+    async def crash(self, identity: Identity) -> None:
+        """SIGKILL its first process, so that its supervisor sees a crash and acts. Raises InjectError when it is not `identity`."""
+        ...
+
+
+class Attachment(Params):
+    """An instance's place on one network: enough to put it back where it was. Journaled."""
+
+    network: str
+    name: str
+    address: str | None = None
+    address6: str | None = None
+    aliases: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    options: Mapping[str, str] = Field(default_factory=dict)
+
+
+@runtime_checkable
+class Networked(Protocol):
+    """A host that can take its instance off a network, and put it back under the same address."""
+
+    async def attachments(self, container: str) -> tuple[Attachment, ...] | None:
+        """The networks that it is on now, by name; None when that container does not exist any more."""
+        ...
+
+    async def unpinnable(self, identity: Identity, attachment: Attachment) -> str | None:
+        """Why it could not return under the same address; None when it can. Changes nothing."""
+        ...
+
+    async def detach(self, identity: Identity, attachment: Attachment) -> None:
+        """Take it off the network. Raises InjectError when it is not `identity`. Legal when it is not on it."""
+        ...
+
+    async def attach(self, container: str, attachment: Attachment) -> None:
+        """Put it back as it was. Legal when it is there already, and when the container or the network is gone."""
+        ...
+
+
+@runtime_checkable
+class Namespaced(Protocol):
+    """A host whose instance has a network namespace of its own on this machine."""
+
+    def network_namespace(self, identity: Identity) -> int | None:
+        """A descriptor of it, for the caller to close; None when that process is gone. Raises InjectError without the right to."""
         ...
 
 

@@ -98,7 +98,7 @@ def _instance_target(instance: Instance, kind: FaultKind, fault: str, catalog: C
             f"fault {fault!r}: {kind.name} does not work on {instance.name}, a {host} host",
             remedy=f"works on: {works_on}",
         )
-    if kind.needs_start and not catalog.host(host).started_by_run and not instance.host.params.get("start"):
+    if kind.needs_start and not catalog.host(host).can_start(instance.host.params):
         raise UnsafeError(
             f"fault {fault!r}: nothing could bring {instance.name} back after {kind.name}",
             remedy=f"give {instance.name} a `start:` command in the stack file",

@@ -20,6 +20,7 @@ from harness.stacks.client import end_stack
 __all__ = ["Aftermath", "resolve", "revert_intents"]
 
 REVERT_LIMIT_NS = 10_000_000_000
+BEGAN_GRACE_NS = 3_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,9 @@ async def resolve(path: Path, catalog: Catalog, *, by: str, end_spawned: bool = 
     try:
         world = revive_world(view.opened, catalog)
         outcomes = await revert_intents(view.unresolved, world, catalog, journal, by)
+        left = await _end_began(view, world) if end_spawned and not view.closed else []
         ended = await _end_spawned(view) if end_spawned else ()
-        unresolved = tuple((name, what, commands) for name, what, commands in outcomes if what)
+        unresolved = (*((name, what, commands) for name, what, commands in outcomes if what), *left)
         if not unresolved and not view.closed and end_spawned:
             journal.append(Closed(by=by))
     finally:
@@ -97,6 +99,24 @@ async def _revert_one(intent: Intent, world: RunWorld, catalog: Catalog) -> tupl
     except HarnessError as exc:
         return str(exc), getattr(exc, "commands", ())
     return "", ()
+
+
+async def _end_began(view: JournalView, world: RunWorld) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Stop what the run attached to and started, because it did not run: (instance, problem, commands) of what would not end."""
+    left: list[tuple[str, str, tuple[str, ...]]] = []
+
+    async def end(name: str) -> None:
+        try:
+            await world.host(name).stop(BEGAN_GRACE_NS)
+        except HarnessError as exc:
+            left.append((name, f"started by the run, cannot be stopped: {exc}", ("blackstart recover",)))
+        finally:
+            await world.host(name).close()
+
+    async with asyncio.TaskGroup() as group:
+        for name in dict.fromkeys(view.began):
+            group.create_task(end(name))
+    return left
 
 
 async def _end_spawned(view: JournalView) -> tuple[str, ...]:

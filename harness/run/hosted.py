@@ -25,7 +25,7 @@ from harness.history.events import InstanceEvent
 from harness.model.catalog import Catalog
 from harness.model.fields import JsonObject
 from harness.model.ports import Host, HostSettings, Probe
-from harness.model.stack import ProbeSpec, Stack
+from harness.model.stack import Instance, ProbeSpec, Stack
 from harness.model.wiring import Wiring
 from harness.proxy.client import Links, ToxiproxyLinks, revive_links
 from harness.proxy.launch import create_links, proxy_command, wait_for_proxy
@@ -35,6 +35,7 @@ from harness.run.undo import finish
 from harness.stacks.bring_up import bring_up
 from harness.stacks.client import HostdClient, end_stack, ensure_hostd
 from harness.stacks.launch import Launch, StateDir
+from harness.stacks.locate import located_hosts, with_places
 from harness.stacks.wire import allocate, upstream
 
 __all__ = ["PROXY_NAME", "HostedStack", "find_hosted", "fits", "hosted_stacks", "revive_hosts", "take_down", "take_up"]
@@ -192,18 +193,22 @@ class _Up:
 
     async def bring(self, tell: Callable[[InstanceEvent], None]) -> HostedStack:
         await ensure_hostd(self.hosted.state_dir, self.hosted.log_dir, orphan_grace_ns=None)
-        if self._stack.links:
-            await self._links()
         settings = HostSettings(
             run_id=f"stack-{self._stack.name}",
             state_dir=self.hosted.state_dir,
             log_dir=self.hosted.log_dir,
             base_dir=self._stack.base_dir,
         )
-        hosts = {
-            instance.name: self._catalog.host(instance.host.kind).load()(instance, self.hosted.wiring, settings)
-            for instance in self._stack.instances.values()
-        }
+
+        def make(instance: Instance) -> Host:
+            made: Host = self._catalog.host(instance.host.kind).load()(instance, self.hosted.wiring, settings)
+            return made
+
+        located = located_hosts(self._stack, self._catalog, make)
+        self._know(wiring=await with_places(self._stack, self.hosted.wiring, located))
+        if self._stack.links:
+            await self._links()
+        hosts = {name: located.get(name) or make(instance) for name, instance in self._stack.instances.items()}
         kinds = {name: instance.host.kind for name, instance in self._stack.instances.items()}
         self._know(hosts={name: {"kind": kinds[name], "recipe": host.recipe()} for name, host in hosts.items()})
 

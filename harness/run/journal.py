@@ -20,7 +20,19 @@ from harness.model.fields import JsonObject
 from harness.model.plan import Target
 from harness.model.wiring import Wiring
 
-__all__ = ["LOAD", "PROXY", "REAPER", "Closed", "Intent", "Journal", "JournalView", "Opened", "Reverted", "Spawned"]
+__all__ = [
+    "LOAD",
+    "PROXY",
+    "REAPER",
+    "Began",
+    "Closed",
+    "Intent",
+    "Journal",
+    "JournalView",
+    "Opened",
+    "Reverted",
+    "Spawned",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,14 @@ class Spawned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Began:
+    """An instance that is attached to, did not run, and is about to be started: what ends the run stops it again."""
+
+    t: Literal["began"] = "began"
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """A fault about to be applied to one target. `deadline_ns`: past it the reaper reverts even under a living conductor."""
 
@@ -91,7 +111,7 @@ class Closed:
     by: str
 
 
-Record = Annotated[Opened | Spawned | Intent | Reverted | Closed, Field(discriminator="t")]
+Record = Annotated[Opened | Spawned | Began | Intent | Reverted | Closed, Field(discriminator="t")]
 
 
 @cache
@@ -109,7 +129,7 @@ class Journal:
         except OSError as exc:
             raise StoreError(f"{path}: cannot open the undo journal: {exc.strerror}") from exc
 
-    def append(self, record: Opened | Spawned | Intent | Reverted | Closed) -> None:
+    def append(self, record: Opened | Spawned | Began | Intent | Reverted | Closed) -> None:
         line: bytes = _adapter().dump_json(record) + b"\n"
         try:
             if os.write(self._fd, line) != len(line):
@@ -131,6 +151,7 @@ class JournalView:
     reverted: tuple[Reverted, ...]
     spawned: tuple[Spawned, ...]
     closed: bool
+    began: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> JournalView:
@@ -142,6 +163,7 @@ class JournalView:
             reverted=tuple(record for record in records if isinstance(record, Reverted)),
             spawned=tuple(record for record in records if isinstance(record, Spawned)),
             closed=any(isinstance(record, Closed) for record in records),
+            began=tuple(record.instance for record in records if isinstance(record, Began)),
         )
 
     @property

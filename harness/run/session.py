@@ -15,8 +15,8 @@ from harness.errors import HarnessError, InjectError, RevertError, UnsafeError
 from harness.history.events import NoteEvent, ProbeEvent, SignalEvent
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
-from harness.model.ports import Clock, Host, HostSettings, Probe, StackSignal
-from harness.model.stack import ProbeSpec
+from harness.model.ports import Clock, FollowsLog, Host, HostSettings, Probe, StackSignal
+from harness.model.stack import Instance, ProbeSpec
 from harness.model.wiring import Wiring
 from harness.probe.loop import watch
 from harness.probe.signals import follow_source
@@ -25,12 +25,13 @@ from harness.proxy.launch import StartedProxy, create_links, start_embedded, sta
 from harness.run.conductor import LiveView
 from harness.run.guard import Guard
 from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
-from harness.run.journal import PROXY, Journal, Opened, Spawned
+from harness.run.journal import PROXY, Began, Journal, Opened, Spawned
 from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
 from harness.run.world import RunWorld
 from harness.stacks.bring_up import bring_up
 from harness.stacks.client import end_stack
+from harness.stacks.locate import located_hosts, with_places
 from harness.stacks.wire import allocate, upstream
 from harness.store.rundir import RunDir
 
@@ -39,6 +40,7 @@ __all__ = ["StackSession"]
 _COUNT_EVERY_NS = 500_000_000
 _COUNTS_KEPT = 20
 _READY_LIMIT_NS = 1_000_000_000
+_STOP_GRACE_NS = 3_000_000_000
 
 
 class StackSession:
@@ -54,6 +56,7 @@ class StackSession:
         self._log_starts: Mapping[str, int] = {}
         self._wiring = Wiring()
         self._hosts: Mapping[str, Host] = {}
+        self._began: list[str] = []
         self._proxy: StartedProxy | None = None
         self._links: Links | None = None
         self._made_links: tuple[str, ...] = ()
@@ -87,7 +90,13 @@ class StackSession:
             await self._own(journal)
         self._open(journal, clock)
         self._guard = await Guard.arm(journal)
-        await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock)
+
+        def beginning(name: str) -> None:
+            if not self._catalog.host(self._stack.instances[name].host.kind).started_by_run:
+                journal.append(Began(instance=name))
+                self._began.append(name)
+
+        await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock, beginning)
         return RunWorld(self._run_dir.run_id, clock, self._wiring, self._hosts, self._links)
 
     async def _attach(self, hosted: HostedStack, recorder: Recorder, clock: Clock) -> None:
@@ -106,17 +115,21 @@ class StackSession:
     async def _own(self, journal: Journal) -> None:
         """Make what this run will start: addresses, the fault proxy, hosts."""
         self._wiring = replace(allocate(self._stack, self._state_dir), run_dir=str(self._run_dir.path))
-        await self._start_proxy(journal)
         settings = HostSettings(
             run_id=self._run_dir.run_id,
             state_dir=self._state_dir,
             log_dir=str(self._run_dir.logs),
             base_dir=self._stack.base_dir,
         )
-        self._hosts = {
-            instance.name: self._catalog.host(instance.host.kind).load()(instance, self._wiring, settings)
-            for instance in self._stack.instances.values()
-        }
+
+        def make(instance: Instance) -> Host:
+            made: Host = self._catalog.host(instance.host.kind).load()(instance, self._wiring, settings)
+            return made
+
+        located = self._hosts = located_hosts(self._stack, self._catalog, make)
+        self._wiring = await with_places(self._stack, self._wiring, located)
+        await self._start_proxy(journal)
+        self._hosts = {name: located.get(name) or make(instance) for name, instance in self._stack.instances.items()}
 
     async def _start_proxy(self, journal: Journal) -> None:
         if not self._stack.links:
@@ -191,9 +204,13 @@ class StackSession:
 
         assert self._clock is not None
         log_dir = str(self._run_dir.logs) if self._hosted is None else self._hosted.log_dir
+        sources = {source.source for source in self._stack.signals}
         async with asyncio.TaskGroup() as group:
             for spec in self._stack.probes.values():
                 group.create_task(watch(spec, self._probe(spec), self._clock, sample))
+            for host in self._hosts.values():
+                if isinstance(host, FollowsLog) and host.instance in sources:
+                    group.create_task(host.follow_log())
             for source in self._stack.signals:
                 follower = follow_source(source, log_dir, self._wiring, self._clock)
                 group.create_task(follower.follow(signal))
@@ -245,7 +262,7 @@ class StackSession:
 
     async def stop(self) -> tuple[str, ...]:
         """End what was started, the reaper last; what could not be ended. Idempotent."""
-        left = []
+        left = await self._end_began()
         for host in self._hosts.values():
             await host.close()
         if self._hosted is not None:
@@ -270,6 +287,17 @@ class StackSession:
             with path.open("rb") as log:
                 log.seek(self._log_starts.get(path.name, 0))
                 (self._run_dir.logs / path.name).write_bytes(log.read())
+
+    async def _end_began(self) -> list[str]:
+        """End what was attached to and did not run when we came; what would not end."""
+        left = []
+        while self._began:
+            name = self._began.pop()
+            try:
+                await self._hosts[name].stop(_STOP_GRACE_NS)
+            except HarnessError as exc:
+                left.append(f"instance {name}: {exc}")
+        return left
 
     async def _stop_proxy(self) -> list[str]:
         if self._proxy is not None:

@@ -154,7 +154,8 @@ class _Builder:
         ports: dict[str, int | None] = (
             dict(doc.ports) if isinstance(doc.ports, dict) else dict.fromkeys(doc.ports or ())
         )
-        self._ports(at, ports, doc.address)
+        located = host is not None and self.catalog.host(host.kind.name).located
+        self._ports(at, ports, None if located else doc.address)
         ready = self.ready(at)
         if host is None:
             return None
@@ -173,8 +174,13 @@ class _Builder:
             prepare=() if prepare is None else tuple(_argv(item.node) for item in prepare.children()),
         )
 
-    def _ports(self, at: At, ports: Mapping[str, int | None], address: str) -> None:
+    def _ports(self, at: At, ports: Mapping[str, int | None], address: str | None) -> None:
+        """Check them. `address` None: only the run can tell where they are, so that equal numbers are no clash."""
         declared = at.child("ports")
+        if address is None and declared is not None and isinstance(declared.node, ListNode):
+            message = "the ports of a container are its own: they cannot be chosen here"
+            self.report.error(declared, message, remedy="give their numbers, as in {http: 8080}")
+            return
         seen: set[str] = set()
         for item in declared.children() if declared is not None else ():
             if isinstance(item.node, ScalarNode) and isinstance(declared.node if declared else None, ListNode):
@@ -188,7 +194,8 @@ class _Builder:
                     self.report.error(
                         item, f"expected a name of letters, digits, - and _, got {item.name!r}", place=item.key
                     )
-                self.take(item, f"{address}:{number}", f"{at.name}.{item.name}")
+                if address is not None:
+                    self.take(item, f"{address}:{number}", f"{at.name}.{item.name}")
 
     def take(self, at: At, address: str, owner: str) -> None:
         """Note that something listens on an address; two that do are a problem."""

@@ -40,14 +40,24 @@ async def bring_up(  # noqa: PLR0913 - the parts of a stack and whom to tell; ev
     ready_probe: ReadyProbe,
     on_event: Callable[[InstanceEvent], None],
     clock: Clock,
+    beginning: Callable[[str], None] = lambda name: None,
 ) -> tuple[str, ...]:
     """The names of the instances started here, in the order of their start, once every instance is ready.
 
     An instance starts when all that it `needs` are ready; everything else in parallel. Ready is what `ready:` says; without
     it, that every port accepts a connection within 30 s. Raises UnsafeError naming the instance, the limit, the last answer
-    and the last log lines; whatever was started here has been ended then. The same after a cancel.
+    and the last log lines; whatever was started here has been ended then. The same after a cancel. `beginning` is told a
+    name before that instance is started.
     """
-    effort = _Effort(stack=stack, wiring=wiring, hosts=hosts, ready_probe=ready_probe, on_event=on_event, clock=clock)
+    effort = _Effort(
+        stack=stack,
+        wiring=wiring,
+        hosts=hosts,
+        ready_probe=ready_probe,
+        on_event=on_event,
+        clock=clock,
+        beginning=beginning,
+    )
     effort.refuse_cycles()
     try:
         async with asyncio.TaskGroup() as group:
@@ -104,6 +114,7 @@ class _Effort:
     ready_probe: ReadyProbe
     on_event: Callable[[InstanceEvent], None]
     clock: Clock
+    beginning: Callable[[str], None]
     started: list[str] = field(default_factory=list)
     ready: dict[str, asyncio.Event] = field(init=False)
 
@@ -131,6 +142,7 @@ class _Effort:
         if found is not None:
             self._tell(name, "found", found.pid)
         else:
+            self.beginning(name)
             self.started.append(name)  # before the start: one that is cut half-way is ended too
             found = await host.start()
             self._tell(name, "started", found.pid)

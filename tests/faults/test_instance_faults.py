@@ -238,7 +238,7 @@ def test_parameters_are_bounded_and_power_is_not_offered() -> None:
 def test_kinds_say_what_they_do() -> None:
     for kind in (KILL, STOP, PAUSE, RESTART):
         assert kind.targets == {"instance"}
-        assert kind.hosts == {"process", "python", "pid"}
+        assert kind.hosts == {"process", "python", "pid", "container", "compose"}
         assert "{target}" in kind.what
         assert callable(kind.load())
     assert [kind.needs_start for kind in (KILL, STOP, PAUSE, RESTART)] == [True, True, False, True]

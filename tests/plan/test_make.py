@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from pydantic import ConfigDict
 
 from harness.errors import SpecError, UnsafeError
 from harness.model.catalog import Catalog, FaultKind, HostKind
@@ -46,6 +47,18 @@ def fault_kind(name: str, **more: Any) -> FaultKind:
     return FaultKind(name=name, **(told | more))
 
 
+class AnyParams(Params):
+    model_config = ConfigDict(extra="allow")
+
+
+class AttachedParams(AnyParams):
+    start: list[str] | None = None
+
+    @property
+    def can_start(self) -> bool:
+        return self.start is not None
+
+
 KINDS = {
     ("fault", "kill"): fault_kind(
         "kill",
@@ -77,9 +90,9 @@ KINDS = {
     ("fault", "surge"): fault_kind("surge", targets=frozenset({"load"})),
     ("fault", "partition"): fault_kind("partition", targets=frozenset({"link"}), two_sided=True),
     ("fault", "refuse"): fault_kind("refuse", targets=frozenset({"link"}), holds=("*",)),
-    ("host", "process"): HostKind(name="process", doc="", params=Params, code="x:y", started_by_run=True),
-    ("host", "pid"): HostKind(name="pid", doc="", params=Params, code="x:y", started_by_run=False),
-    ("host", "external"): HostKind(name="external", doc="", params=Params, code="x:y", started_by_run=False),
+    ("host", "process"): HostKind(name="process", doc="", params=AnyParams, code="x:y", started_by_run=True),
+    ("host", "pid"): HostKind(name="pid", doc="", params=AttachedParams, code="x:y", started_by_run=False),
+    ("host", "external"): HostKind(name="external", doc="", params=AnyParams, code="x:y", started_by_run=False),
 }
 CATALOG = Catalog(paths={}, _loaded=dict(KINDS))
 

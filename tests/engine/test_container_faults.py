@@ -1,0 +1,201 @@
+"""Faults on real containers: the contract of an injector in each cell, a bystander that feels nothing, and undoing from recipes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness.errors import InjectError, RevertError
+from harness.faults.kill import Kill, KillParams
+from harness.faults.pause import Pause, PauseParams
+from harness.faults.restart import Restart, RestartParams
+from harness.faults.stop import Stop, StopParams
+from harness.model.plan import Target
+from harness.model.ports import Injector
+from harness.model.wiring import Wiring
+from harness.stacks.container import ContainerHost
+from harness.testing.conformance import check_injector
+from harness.testing.fakes import FakeWorld
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(240)]
+TARGET = Target(kind="instance", name="a")
+
+
+@dataclass
+class Victim:
+    """The instance `a` in a container that serves at a published port (or its own address), and the world around it."""
+
+    yard: Any
+    name: str
+    host: ContainerHost
+    place: tuple[str, int]
+
+    @property
+    def world(self) -> FakeWorld:
+        return self.world_of(self.host)
+
+    def world_of(self, host: ContainerHost) -> FakeWorld:
+        address, port = self.place
+        return FakeWorld(hosts={"a": host}, wiring=Wiring(addresses={"a": address}, ports={"a": {"http": port}}))
+
+    def reborn(self) -> FakeWorld:
+        """The world as the reaper rebuilds it, from a recipe alone."""
+        revived = type(self.host).revive(self.host.recipe())
+        self.yard.hosts.append(revived)
+        return self.world_of(revived)
+
+    async def serves(self) -> bool:
+        return await self.yard.asked(self.place[0], port=self.place[1]) is not None
+
+    async def serving(self) -> None:
+        """Wait until it answers: the engine accepts at a published port before the program listens."""
+        await self.yard.serving(self.place[0], port=self.place[1])
+
+    async def vanish(self) -> None:
+        """End it behind everybody's back."""
+        with contextlib.suppress(Exception):
+            self.yard.client.kill(self.name)
+
+
+@pytest.fixture
+async def victim(yard) -> AsyncIterator[Callable[..., Any]]:
+    async def make(kind: str = "container", *, publish: bool = False, **more: Any) -> Victim:
+        labels = {"com.docker.compose.service": "web", "com.docker.compose.project": yard.mark}
+        labels["com.docker.compose.oneoff"] = "False"
+        if publish:
+            more["publish"] = {8080: ("127.0.0.1", 18440)}
+        name = yard.make(labels=labels, **more)
+        params = {"compose": "web", "project": yard.mark} if kind == "compose" else {"container": name}
+        host = yard.host(params)
+        place = ("127.0.0.1", 18440) if publish else (yard.address(name), 8080)
+        await yard.serving(place[0], port=place[1])
+        assert await host.find() is not None
+        return Victim(yard, name, host, place)
+
+    return make
+
+
+@pytest.fixture
+async def bystander(yard) -> AsyncIterator[None]:
+    """A container of the same image and network that nobody named: asked throughout, it must always answer."""
+    name = yard.make(labels={"role": "bystander"})
+    address = yard.address(name)
+    await yard.serving(address)
+    before = yard.client.inspect_container(name)["State"]
+    answers: list[int | None] = []
+
+    async def ask() -> None:
+        while True:
+            answers.append(await yard.asked(address, 3, limit_s=20))
+            await asyncio.sleep(0.05)
+
+    asking = asyncio.create_task(ask())
+    yield
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    assert len(answers) > 3
+    assert set(answers) == {3}
+    assert yard.client.inspect_container(name)["State"] == before
+
+
+FAULTS: dict[str, Callable[[], Injector]] = {
+    "kill": lambda: Kill(KillParams()),
+    "stop": lambda: Stop(StopParams.model_validate({"grace": "10s"})),
+    "pause": lambda: Pause(PauseParams()),
+    "restart": lambda: Restart(RestartParams.model_validate({"down": "100ms"})),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param(fault, kind, marks=pytest.mark.cell(fault, kind))
+        for fault in FAULTS
+        for kind in ("container", "compose")
+    ],
+)
+async def test_keeps_the_contract_of_an_injector(victim, bystander, fault, kind) -> None:
+    a = await victim(kind)
+    vanish = a.vanish if kind == "container" else None
+    await check_injector(FAULTS[fault](), TARGET, a.world, instant=fault == "restart", vanish=vanish)
+    if not (fault == "pause" and vanish is not None):  # a pause continues what is stopped, and starts nothing
+        await a.serving()
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop", "pause"])
+async def test_the_reaper_puts_back_what_another_process_broke(victim, fault) -> None:
+    a = await victim()
+    before = await a.host.find()
+    injector = FAULTS[fault]()
+    state = await injector.prepare(TARGET, a.world)
+    await injector.apply(state, a.world)
+    told = injector.state_type.model_validate_json(state.model_dump_json())
+    world, other = a.reborn(), FAULTS[fault]()
+    assert (await other.witness(told, world)).present
+    await other.revert(told, world)
+    assert not (await other.verify(told, world)).present
+    await a.serving()
+    assert (await a.host.find() == before) is (fault == "pause")
+
+
+async def test_a_paused_container_accepts_and_says_nothing(victim) -> None:
+    a = await victim(publish=True)
+    pause = FAULTS["pause"]()
+    state = await pause.prepare(TARGET, a.world)
+    await pause.apply(state, a.world)
+    evidence = await pause.witness(state, a.world)
+    assert evidence.what.endswith("127.0.0.1:18440 still accepts connections")
+    assert not await a.serves()
+    with pytest.raises(InjectError, match="is stopped already, not by this fault"):
+        await pause.prepare(TARGET, a.world)
+    await pause.revert(state, a.world)
+    await a.serving()
+
+
+async def test_kill_says_what_was_seen(victim) -> None:
+    a = await victim(publish=True)
+    kill = FAULTS["kill"]()
+    state = await kill.prepare(TARGET, a.world)
+    await kill.apply(state, a.world)
+    what = (await kill.witness(state, a.world)).what
+    assert what == f"container {state.container[:12]} is gone; 127.0.0.1:18440 refuses connections"
+    await kill.revert(state, a.world)
+    assert (await kill.verify(state, a.world)).what.startswith(f"container {state.container[:12]} runs and accepts")
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop", "pause"])
+async def test_who_was_made_anew_meanwhile_is_left_alone(victim, fault) -> None:
+    a = await victim(publish=True)
+    injector = FAULTS[fault]()
+    state = await injector.prepare(TARGET, a.world)
+    await injector.apply(state, a.world)
+    a.yard.client.remove_container(a.name, force=True)
+    a.yard.make(name=a.name, publish={8080: ("127.0.0.1", 18440)})
+    a.yard.client.pause(a.name)
+    world = a.reborn()
+    await injector.revert(state, world)
+    after = a.yard.client.inspect_container(a.name)["State"]
+    assert after["Paused"], "somebody else's pause of somebody else's container stays"
+    assert not (await injector.verify(state, world)).present
+
+
+async def test_what_was_removed_is_named_unreverted_until_it_is_there_again(victim) -> None:
+    a = await victim(publish=True)
+    kill = FAULTS["kill"]()
+    state = await kill.prepare(TARGET, a.world)
+    await kill.apply(state, a.world)
+    a.yard.client.remove_container(a.name)
+    world = a.reborn()
+    with pytest.raises(RevertError, match=f"cannot be started again: instance a: there is no container {a.name}"):
+        await kill.revert(state, world)
+    assert (await kill.verify(state, world)).present
+    a.yard.make(name=a.name, publish={8080: ("127.0.0.1", 18440)})
+    await a.yard.serving("127.0.0.1", port=18440)
+    await kill.revert(state, world)
+    assert not (await kill.verify(state, world)).present
