@@ -58,7 +58,7 @@ class HttpFault(ToxicFault):
         toxics = (await evidence_of(world, state.link))["toxics"]
         for toxic in toxics:
             if toxic["name"] in state.toxics:
-                felt, drawn = int(toxic["affected"]), int(toxic["requests"])
-                share = f"{felt / drawn:.0%}" if drawn else "none"
-                return felt, f"{felt} of {drawn} requests felt it ({share}, asked {self.params.ratio:.0%})"
+                felt, drawn, met = (int(toxic[count]) for count in ("affected", "drawn", "requests"))
+                share = f"{drawn} were drawn for it, asked {self.params.ratio:.0%}"
+                return felt, f"{felt} of {met} requests felt it ({share})"
         return 0, "no request felt it"

@@ -91,10 +91,15 @@ def _planned(entry: FaultEntry, at_ns: int, experiment: Experiment, catalog: Cat
 
 def _worded(entry: FaultEntry) -> dict[str, str]:
     return {
-        key: shlex.join(map(str, value)) if isinstance(value, list) else str(value)
+        key: shlex.join(map(str, value)) if isinstance(value, list) else _spoken(str(value))
         for key, value in entry.params.items()
         if key != "target"
     }
+
+
+def _spoken(value: str) -> str:
+    """A parameter as people write it: durations are kept in nanoseconds."""
+    return format_duration(int(value[:-2])) if value.endswith("ns") and value[:-2].isdigit() else value
 
 
 def _shown(target: Target) -> str:

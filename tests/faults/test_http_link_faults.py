@@ -126,7 +126,7 @@ async def test_the_witness_states_the_share_that_was_seen(world: World) -> None:
     evidence = await injector.witness(state, world)
     assert (evidence.present, evidence.what) == (
         True,
-        "http-error on link llm: 4 of 4 requests felt it (100%, asked 100%)",
+        "http-error on link llm: 4 of 4 requests felt it (4 were drawn for it, asked 100%)",
     )
     await injector.revert(state, world)
 
@@ -143,7 +143,7 @@ async def test_a_fault_that_no_request_felt_is_not_witnessed(world: World, monke
     evidence = await injector.witness(state, world)
     assert (evidence.present, evidence.what) == (
         False,
-        "stall-stream on link llm: 0 of 1 requests felt it (0%, asked 100%)",
+        "stall-stream on link llm: 0 of 1 requests felt it (1 were drawn for it, asked 100%)",
     )
     await injector.revert(state, world)
 

@@ -353,7 +353,7 @@ class Proxy:
                     "since_ns": toxic.since_ns,
                     "updated_ns": toxic.updated_ns,
                     "affected": toxic.affected_count,
-                    **({"requests": toxic.requests_count} if toxic.kind.http else {}),
+                    **({"requests": toxic.requests_count, "drawn": toxic.drawn_count} if toxic.kind.http else {}),
                 }
                 for toxic in self.toxics
             ],

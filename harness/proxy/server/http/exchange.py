@@ -97,6 +97,7 @@ class Requests:
             chance = self._draw(toxic)
             if not (toxic.toxicity >= 1 or (toxic.toxicity > 0 and chance.random() < toxic.toxicity)):
                 continue
+            toxic.drawn_count += 1
             effect = EFFECTS[toxic.type](toxic, chance)
             exchange.effects.append(effect)
             if (reply := effect.reply()) is not None:

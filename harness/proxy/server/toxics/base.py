@@ -58,12 +58,13 @@ class Toxic:
     """One toxic of one proxy, as the API shows it. Times are CLOCK_MONOTONIC nanoseconds.
 
     `affected_count` counts the connections (of an HTTP toxic: requests) in which the toxic has changed anything so far,
-    not those it could change. `requests_count` is of requests for which an HTTP toxic was drawn, hit or not.
+    not those it could change. For HTTP toxics also: `requests_count` met it, of which it was to hit `drawn_count`.
     """
 
     __slots__ = (
         "affected_count",
         "attributes",
+        "drawn_count",
         "kind",
         "name",
         "requests_count",
@@ -85,6 +86,7 @@ class Toxic:
         self.updated_ns = 0
         self.affected_count = 0
         self.requests_count = 0
+        self.drawn_count = 0
 
     @property
     def upstream(self) -> bool:
