@@ -37,6 +37,7 @@ SETTLED_FOR_NS = 3 * SECOND_NS
 FINAL_AGAIN_NS = 2 * SECOND_NS
 EXPOSURE_NS = 5 * SECOND_NS
 _TICK_S = 0.1
+_BEAT_S = 1.0
 E = TypeVar("E", bound=BaseException)
 
 
@@ -61,8 +62,12 @@ class Session(Protocol):
         """Probe and follow signals until cancelled."""
         ...
 
+    def assure(self) -> None:
+        """Tell the reaper that we live. Legal at any time; called every second from the beginning to the very end."""
+        ...
+
     async def guarded(self) -> str:
-        """Keep the reaper assured; returns how it ended when it ends before us."""
+        """Returns how the reaper ended, when it ends before us."""
         ...
 
     async def all_ready(self) -> bool:
@@ -121,6 +126,7 @@ class Conductor:
         self._phase("preflight")
         for fact in facts:
             self.recorder.emit(replace(fact, at_ns=self.clock.now_ns()))
+        self._assure()
         try:
             try:
                 await self._watched(self._stages)
@@ -134,7 +140,15 @@ class Conductor:
             cause = _innermost(exc)
             self._abort(AbortTripped("error", f"{type(cause).__name__}: {cause}"))
         finally:
-            await self._close()
+            try:
+                await self._close()
+            finally:
+                self._beat.cancel()
+
+    def _assure(self) -> None:
+        """Beat, and again in a second: a slow start or a slow final read must not look like our death to the reaper."""
+        self._session.assure()
+        self._beat = asyncio.get_running_loop().call_later(_BEAT_S, self._assure)
 
     def _begin(self) -> None:
         plan = self.plan

@@ -16,7 +16,6 @@ from harness.run.reaper import READY
 __all__ = ["Guard"]
 
 _ARM_LIMIT_S = 20.0
-_BEAT_S = 1.0
 
 
 class Guard:
@@ -65,17 +64,15 @@ class Guard:
     def pid(self) -> int:
         return self._process.pid
 
-    async def beat(self) -> str:
-        """Assure the reaper every second; returns how it ended when it does before we do."""
-        while self._process.returncode is None:
+    def assure(self) -> None:
+        """Tell the reaper that we live. Due every second, from `arm` until `dismiss`, whatever else goes on."""
+        if self._write_fd >= 0:
             with contextlib.suppress(BrokenPipeError, BlockingIOError):
                 os.write(self._write_fd, b".")
-            try:
-                async with asyncio.timeout(_BEAT_S):
-                    await self._process.wait()
-            except TimeoutError:
-                continue
-        return f"exit code {self._process.returncode}"
+
+    async def ended(self) -> str:
+        """How the reaper ended, once it does."""
+        return f"exit code {await self._process.wait()}"
 
     async def dismiss(self) -> int | None:
         """Tell it that all is done and wait for it to leave; its exit code (None when it had to be killed)."""

@@ -17,7 +17,9 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("x", encoding="utf-8")
+        # Appending wherever the end is: the reaper adds its own line when this process was stopped for too long.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8")
         self._listeners: list[Callable[[Event], None]] = []
 
     def listen(self, listener: Callable[[Event], None]) -> None:

@@ -240,10 +240,15 @@ class StackSession:
         counts = [total for at_ns, total in self._traffic[link] if at_ns >= since_ns]
         return counts[-1] - counts[0] if counts else None
 
+    def assure(self) -> None:
+        """Tell the reaper that we live; nothing before it is armed and after it was dismissed."""
+        if self._guard is not None:
+            self._guard.assure()
+
     async def guarded(self) -> str:
-        """Keep the reaper assured; how it ended, when it does."""
+        """How the reaper ended, when it does before we dismiss it."""
         assert self._guard is not None
-        return await self._guard.beat()
+        return await self._guard.ended()
 
     async def all_ready(self) -> bool:
         """Whether every instance with a `ready` probe answers it now."""

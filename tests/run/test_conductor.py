@@ -88,6 +88,7 @@ class FakeSession:
     def __init__(self, *, refuse: bool = False, guard_ends: bool = False) -> None:
         self.refuse, self.guard_ends = refuse, guard_ends
         self.stopped = 0
+        self.assured = 0
 
     async def start(self, journal: Any, recorder: Any, clock: MonotonicClock) -> RunWorld:
         if self.refuse:
@@ -96,6 +97,9 @@ class FakeSession:
 
     async def watch(self, live: Any, recorder: Any) -> None:
         await asyncio.Event().wait()
+
+    def assure(self) -> None:
+        self.assured += 1
 
     async def guarded(self) -> str:
         if not self.guard_ends:
@@ -350,6 +354,26 @@ async def test_the_death_of_the_reaper_aborts(tmp_path: Path) -> None:
     assert ran.aborts[0].by == "reaper"
     assert "exit code -9" in ran.aborts[0].reason
     assert not Toy.broken
+
+
+@pytest.mark.parametrize("slow", ["FakeSession.start", "FakeEngine.drain", "FakeEngine.final", "FakeSession.stop"])
+async def test_the_reaper_is_assured_through_every_slow_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr("harness.run.conductor._BEAT_S", 0.01)
+    session = FakeSession()
+    owner, name = globals()[slow.partition(".")[0]], slow.partition(".")[2]
+    usual = getattr(owner, name)
+
+    async def slowly(self: Any, *args: Any) -> Any:
+        seen = session.assured
+        await until(lambda: session.assured > seen + 2)
+        return await usual(self, *args)
+
+    monkeypatch.setattr(owner, name, slowly)
+    ran = await conduct(tmp_path, plan(), session=session)
+    assert ran.phases == WHOLE
+    assert ran.aborts == ()
 
 
 async def test_our_own_bug_heals_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,13 @@ from types import SimpleNamespace
 import pytest
 
 from harness.errors import InjectError, UnsafeError
-from harness.history.events import AbortEvent, read_events
+from harness.history.events import AbortEvent, NoteEvent, read_events
 from harness.proxy.client import PlainLinks
 from harness.registry import catalog
 from harness.run.journal import JournalView
 from harness.run.process import is_alive
+from harness.run.reaper import append_event
+from harness.run.recorder import Recorder
 from harness.run.recover import recover_run
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -50,6 +52,15 @@ def standing_faults(tmp_path: Path, deadline_s: float = 60) -> Iterator[SimpleNa
                 for pid in pids:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
+
+
+def test_a_conductor_that_goes_on_writes_after_what_the_reaper_added(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "events.jsonl")
+    recorder.emit(NoteEvent(at_ns=1, code="a", text="before"))
+    append_event(tmp_path / "events.jsonl", AbortEvent(at_ns=2, by="reaper", reason="silent"))
+    recorder.emit(NoteEvent(at_ns=3, code="b", text="after"))
+    recorder.seal()
+    assert [event.at_ns for event in read_events(tmp_path / "events.jsonl")] == [1, 2, 3]
 
 
 def broken(rig: SimpleNamespace) -> bool:
