@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from harness.cli import aftercare, catalogue, demo, doctor, documents, drilling, evidence, halting, hosting, proxying
+from harness.cli import (
+    aftercare,
+    catalogue,
+    demo,
+    doctor,
+    documents,
+    drilling,
+    evidence,
+    halting,
+    hosting,
+    proxying,
+    starting,
+)
 from harness.errors import HarnessBug, HarnessError, RevertError, SpecError, StoreError, UnsafeError
 from harness.model.verdict import EXIT_CODES, SPEC_EXIT, Verdict
 
@@ -22,7 +34,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (demo, documents, drilling, catalogue, evidence, aftercare, halting, hosting, doctor, proxying):
+for commands in (
+    demo,
+    starting,
+    documents,
+    drilling,
+    catalogue,
+    evidence,
+    aftercare,
+    halting,
+    hosting,
+    doctor,
+    proxying,
+):
     commands.register(app)
 
 _EXITS: tuple[tuple[type[HarnessError], int], ...] = (
