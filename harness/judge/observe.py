@@ -244,7 +244,7 @@ def _instant(case: Case, name: str) -> Observation:
     }
     if name not in known:
         return Observation(why=f"no measure or check named {name!r} in this run")
-    return _point(known[name], "it did not happen, or nothing in the record tells")
+    return _point(known[name], instants.why.get(name, "nothing was injected to count from"))
 
 
 def _check_count(case: Case, name: str) -> Observation:

@@ -9,11 +9,12 @@ import numpy as np
 
 from harness.history.events import ProbeEvent, of_type
 from harness.history.history import History
-from harness.measure.availability import availability, instants
+from harness.measure.availability import availability
 from harness.measure.budget import budget_costs
 from harness.measure.disruptions import disruptions, population_of, to_result
 from harness.measure.facts import Edge, edges, fault_results, first_effect, phase_spans
 from harness.measure.good import Graded, counts, grade, grade_probes, steady_span
+from harness.measure.instants import instants
 from harness.measure.latency import latency_rows, percentile
 from harness.measure.loss import LostWrites, loss, lost_writes
 from harness.measure.recovery import Scene, recovery_from_injects, recovery_from_reverts, regained

@@ -171,9 +171,12 @@ class Loss(_Value):
 
 
 class Instants(_Value):
-    """Single moments relative to the first effect. Null: did not happen or cannot be known."""
+    """Single moments relative to the first effect. Null: did not happen or cannot be known; `why` says which, by name."""
 
     first_success_ns: int | None = None
+    error_period_ns: int | None = Field(
+        default=None, description="from the first to the last bad operation's intended start, in disruptions by faults"
+    )
     last_error_seen_ns: int | None = None
     detection_ns: int | None = None
     detection_source: str | None = None
@@ -182,6 +185,7 @@ class Instants(_Value):
     gap_ns: int | None = Field(default=None, description="longest time without any good completion")
     gray_ns: int | None = None
     retry_amplification: float | None = None
+    why: dict[str, str] = Field(default={}, description="why a moment has no value, as in {failover: unknown: ...}")
 
 
 class SliceMeasures(_Value):

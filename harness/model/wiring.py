@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.errors import HarnessBug
+from harness.model.fields import JsonObject
 
 __all__ = ["RUNTIME_NAMES", "Wiring", "placeholders"]
 
@@ -47,6 +49,20 @@ class Wiring:
             return self._lookup(match[2], match[3], instance)
 
         return _PLACEHOLDER.sub(resolve, template)
+
+    def filled(self, options: JsonObject) -> JsonObject:
+        """Options with every placeholder in every text of theirs resolved; keys are left as they are."""
+        return {key: self._filled(value) for key, value in options.items()}
+
+    def _filled(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.text(value)
+            case Mapping():
+                return {key: self._filled(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self._filled(item) for item in value]
+        return value
 
     def _lookup(self, name: str, argument: str | None, instance: str | None) -> str:
         resolvers: Mapping[str, Callable[[str], str]] = {

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup, escape
 
-from harness.model.result import Result, Series
+from harness.model.result import Instants, Result, Series
 from harness.report import charts
 from harness.report.figures import lanes, stretches, waterfall
 from harness.report.frame import NARROW, WIDE, Variant, Words
 from harness.report.meaning import parts_words, recovery_words
-from harness.report.numbers import number, ratio_text
+from harness.report.numbers import number, percent, ratio_text
 from harness.report.page import Block, Cell, Column, Figure, Note, Picture, Section, Table
 from harness.report.palette import LIGHT, SERIES
 from harness.report.scene import Scene
@@ -24,6 +24,7 @@ __all__ = ["cells", "columns", "impact_section", "recovery_section", "table", "t
 
 ROWS = 40
 MOST_EVENTS = 120
+PARTLY_SERVED = 0.05
 Draw = Callable[[Words, Variant], Markup | None]
 
 
@@ -255,8 +256,19 @@ def _prober(series: Series, scene: Scene) -> Figure | None:
     )
 
 
-def _since(ns: int | None) -> str:
-    return "–" if ns is None else format_duration(ns)
+def _moment(instants: Instants, name: str) -> str:
+    """A moment's time, or why there is none."""
+    ns: int | None = getattr(instants, f"{name}_ns")
+    return instants.why.get(name, "–") if ns is None else format_duration(ns)
+
+
+def _gap_words(result: Result) -> str:
+    """What the longest gap says. Nothing of the outage's length when part of the operations were good all along."""
+    hurt = [span for span in result.measures.disruptions if span.edge != "revert" and span.valid]
+    served = max(((span.valid - span.bad) / span.valid for span in hurt), default=0.0)
+    if served < PARTLY_SERVED:
+        return "longest time without any good completion"
+    return f"not how long the outage was: {percent(served)} of its operations were good, see the error period"
 
 
 def recovery_section(result: Result, scene: Scene) -> Section:
@@ -278,13 +290,14 @@ def recovery_section(result: Result, scene: Scene) -> Section:
             recovery_words(measures.recovery_prober),
             "small operations beside the users",
         ),
-        cells("Detection", _since(instants.detection_ns), instants.detection_source or "first authoritative event"),
-        cells("Failover", _since(instants.failover_ns), "first operation acknowledged by the new holder"),
-        cells("First success", _since(instants.first_success_ns), "first good answer after the effect"),
-        cells("Last error seen", _since(instants.last_error_seen_ns), "differs by the clients' timeout"),
-        cells("Failback", _since(instants.failback_ns), "traffic shares within 5 points of before"),
-        cells("Longest gap", _since(instants.gap_ns), "longest time without any good completion"),
-        cells("Gray time", _since(instants.gray_ns), "clients suffered while health signals were green"),
+        cells("Error period", _moment(instants, "error_period"), "from the first to the last bad operation's start"),
+        cells("Last error seen", _moment(instants, "last_error_seen"), "later than the period by up to the timeouts"),
+        cells("Detection", _moment(instants, "detection"), instants.detection_source or "first authoritative event"),
+        cells("Failover", _moment(instants, "failover"), "first operation acknowledged by the new holder"),
+        cells("First success", _moment(instants, "first_success"), "first good answer after the effect"),
+        cells("Failback", _moment(instants, "failback"), "traffic shares within 5 points of before"),
+        cells("Longest gap", _moment(instants, "gap"), _gap_words(result)),
+        cells("Gray time", _moment(instants, "gray"), "clients suffered while health signals were green"),
         cells("Retry amplification", number(instants.retry_amplification), "wire attempts per operation"),
     ]
     blocks: list[Block] = []

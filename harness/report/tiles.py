@@ -33,6 +33,7 @@ def _recovery(result: Result, limit: int | None) -> Tile:
     recovery = result.measures.recovery
     badge = _badge(_judged(result, "recovery_time"))
     value, figure, lines = _recovery_words(recovery, limit)
+    lines += _errors_line(result)
     bar = None
     interval = recovery.interval
     if recovery.state in ("recovered", "censored") and interval is not None:
@@ -52,6 +53,14 @@ def _recovery(result: Result, limit: int | None) -> Tile:
         if bar is None
         else bullet(bar, Words(name="bar-recovery", title="Recovery time", finding=finding)),
     )
+
+
+def _errors_line(result: Result) -> tuple[str, ...]:
+    """How long operations went wrong, and when the last of them said so: they differ by what clients and servers wait."""
+    period_ns, last_ns = result.measures.instants.error_period_ns, result.measures.instants.last_error_seen_ns
+    if period_ns is None or last_ns is None:
+        return ()
+    return (f"Errors for {format_duration(period_ns)}; the last one seen at {format_duration(last_ns)}",)
 
 
 def _recovery_words(recovery: Recovery, limit: int | None) -> tuple[str, str, tuple[str, ...]]:

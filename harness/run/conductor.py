@@ -20,13 +20,14 @@ from harness.model.catalog import Catalog
 from harness.model.plan import Plan, PlannedFault, Target
 from harness.model.ports import Engine, LiveBatch, LoadJob
 from harness.model.predicate import Predicate
+from harness.model.wiring import Wiring
 from harness.run.abort import AbortTripped, Interrupts
 from harness.run.clock import MonotonicClock
 from harness.run.faultlife import FaultLife
 from harness.run.holds import Holds
 from harness.run.journal import Closed, Journal
 from harness.run.recorder import Recorder
-from harness.run.timeline import Timeline
+from harness.run.timeline import Timeline, placed
 from harness.run.world import RunWorld
 from harness.store.rundir import RunDir
 
@@ -117,6 +118,7 @@ class Conductor:
         self._journal = Journal(run_dir.undo)
         self._timeline: Timeline | None = None
         self._aborted: AbortTripped | None = None
+        self._wiring = Wiring()
         self._loading = False
         self._t0_ns: int | None = None
 
@@ -184,9 +186,11 @@ class Conductor:
     async def _stages(self) -> None:
         self._phase("start")
         world = await self._session.start(self._journal, self.recorder, self.clock)
+        self._wiring = world.wiring
         records, holds = (self._journal, self.recorder), Holds()
         lives = [FaultLife(fault, world, self._catalog.fault(fault.kind), records, holds) for fault in self.plan.faults]
-        self._timeline = Timeline(lives, self.plan.steps, self.clock, self.recorder, self)
+        steps = [placed(step, world.wiring) for step in self.plan.steps]
+        self._timeline = Timeline(lives, steps, self.clock, self.recorder, self)
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._session.watch(self._live, self.recorder)),
@@ -221,7 +225,7 @@ class Conductor:
         entry, regions = self._session.entries
         return LoadJob(
             profile=load.profile,
-            options=load.options,
+            options=self._wiring.filled(load.options),
             arrival=arrival_json(load.arrival),
             timeout_ns=load.timeout_ns,
             seed=self.plan.experiment.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
@@ -12,10 +12,11 @@ from harness.errors import InjectError
 from harness.history.events import NoteEvent, StepEvent
 from harness.model.plan import PlannedFault, PlannedStep, Target
 from harness.model.ports import Clock
+from harness.model.wiring import Wiring
 from harness.run.faultlife import FaultLife, Unreverted
 from harness.run.recorder import Recorder
 
-__all__ = ["Scene", "Timeline", "run_step"]
+__all__ = ["Scene", "Timeline", "placed", "run_step"]
 
 _REVERT, _STEP, _FAULT = range(3)
 _OUTPUT_LIMIT = 2000
@@ -118,6 +119,11 @@ class Timeline:
 
 async def _run(act: Callable[[], Awaitable[None]]) -> None:
     await act()
+
+
+def placed(step: PlannedStep, wiring: Wiring) -> PlannedStep:
+    """The step with the addresses of this run in its command: plans, which have a hash, know none."""
+    return replace(step, argv=tuple(map(wiring.text, step.argv)), cwd=wiring.text(step.cwd))
 
 
 async def run_step(step: PlannedStep, clock: Clock, recorder: Recorder) -> None:

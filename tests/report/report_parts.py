@@ -218,6 +218,7 @@ def measures(**more: Any) -> r.Measures:
         "recovery_prober": recovered(4190, 4310),
         "instants": r.Instants(
             first_success_ns=2_900 * MS,
+            error_period_ns=4_240 * MS,
             last_error_seen_ns=5_100 * MS,
             detection_ns=1_310 * MS,
             detection_source="edge event routed",
