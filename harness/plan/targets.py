@@ -134,7 +134,8 @@ def _link_target(link: Link, stack: Stack, fault: str, kind: FaultKind | None = 
                 f"fault {fault!r}: {kind.name} needs the embedded fault proxy, and the stack uses {stack.fault_proxy}",
                 remedy="use `fault_proxy: embedded`: Toxiproxy knows bytes only",
             )
-    region = stack.instances[link.to].region or stack.instances[link.source].region
+    ends = [stack.instances[name] for name in (link.to, link.source) if name in stack.instances]  # not `clients`
+    region = next((end.region for end in ends if end.region), None)
     return Target(kind="link", name=link.name, region=region)
 
 

@@ -159,7 +159,9 @@ class StackSession:
         """
         entries = " ".join((self._stack.entry or "", *(one.entry or "" for one in self._stack.regions.values())))
         for link in self._stack.links.values():
-            client = self._stack.instances[link.source]
+            client = self._stack.instances.get(link.source)
+            if client is None:  # `from: clients`
+                continue
             kind = self._catalog.host(client.host.kind)
             if not kind.started_by_run and kind.name != "external" and f"${{link:{link.name}}}" not in entries:
                 raise UnsafeError(
