@@ -12,8 +12,10 @@ from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, Identity, World
 
 __all__ = [
+    "CONTAINERS",
     "HOSTS",
     "InstanceFaultState",
+    "back_as",
     "bring_back",
     "look",
     "named",
@@ -23,7 +25,8 @@ __all__ = [
     "who_runs",
 ]
 
-HOSTS = frozenset({"process", "python", "pid", "container", "compose"})
+CONTAINERS = frozenset({"container", "compose"})
+HOSTS = frozenset({"process", "python", "pid"}) | CONTAINERS
 WITNESS_LIMIT_NS = 5_000_000_000
 BACK_LIMIT_NS = 8_000_000_000
 """Below the conductor's and the reaper's limits for a revert, so that what is wrong is said and not cut off."""
@@ -143,6 +146,13 @@ async def _is_back(state: InstanceFaultState, world: World) -> tuple[bool, str]:
         return False, f"{named(found)} runs, but {', '.join(closed)} does not accept connections"
     accepts = f" and accepts connections at {', '.join(state.ports)}" if state.ports else ""
     return True, f"{named(found)} runs{accepts}"
+
+
+def back_as(found: Identity, before: Identity) -> str:
+    """What runs in place of what ran before, in words."""
+    if found.container is not None and found.container == before.container:
+        return f"{named(found)} runs anew since {found.started}"
+    return f"{named(found)} runs in place of {named(before)}"
 
 
 def named(identity: Identity) -> str:

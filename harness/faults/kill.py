@@ -5,26 +5,35 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.faults.instance import (
+    CONTAINERS,
     HOSTS,
     InstanceFaultState,
+    back_as,
     bring_back,
+    look,
+    named,
     seen_back,
     seen_gone,
     still_there,
     who_runs,
 )
 from harness.model.catalog import FaultKind
-from harness.model.fields import Params
+from harness.model.fields import JsonObject, Params
 from harness.model.plan import Target
-from harness.model.ports import Evidence, World
+from harness.model.ports import Crashable, Evidence, World
 
 __all__ = ["KIND", "Kill", "KillParams", "KillState"]
 
 
 class KillParams(Params):
-    """`mode: process` is SIGKILL of the whole tree. What reached the page cache survives it; a power cut is not offered yet."""
+    """`mode: process` is SIGKILL of the whole tree. What reached the page cache survives it; a power cut is not offered yet.
+
+    `via`: a container is killed by its `engine` (which then does not restart it), or by its first process's `pid`, a crash on
+    which restart policies and supervisors act: what they bring back is part of it.
+    """
 
     mode: Literal["process"] = "process"
+    via: Literal["engine", "pid"] | None = None
 
 
 class KillState(InstanceFaultState):
@@ -48,10 +57,24 @@ class Kill:
 
     async def apply(self, state: KillState, world: World) -> None:
         await still_there(state, world)
-        await world.host(state.instance).kill(state.identity)
+        host = world.host(state.instance)
+        if self.params.via == "pid" and isinstance(host, Crashable):
+            await host.crash(state.identity)
+        else:
+            await host.kill(state.identity)
 
     async def witness(self, state: KillState, world: World) -> Evidence:
-        return await seen_gone(state, world)
+        if self.params.via != "pid":
+            return await seen_gone(state, world)
+
+        async def once() -> tuple[bool, str]:
+            found = await world.host(state.instance).find()
+            who = named(state.identity)
+            if found == state.identity:
+                return False, f"{who} still runs"
+            return True, f"{who} died" + ("" if found is None else f"; {back_as(found, state.identity)} already")
+
+        return await look(once, world)
 
     async def revert(self, state: KillState, world: World) -> None:
         if not state.was_frozen:  # a kill stops first: cut in between, it is only stopped
@@ -60,6 +83,12 @@ class Kill:
 
     async def verify(self, state: KillState, world: World) -> Evidence:
         return await seen_back(state, world)
+
+
+def _unfit(params: JsonObject, host: str) -> str | None:
+    if params.get("via") == "engine" and host not in CONTAINERS:
+        return f"via: engine works on: {', '.join(sorted(CONTAINERS))}"
+    return None
 
 
 KIND = FaultKind(
@@ -72,6 +101,7 @@ KIND = FaultKind(
     hosts=HOSTS,
     holds=("process",),
     needs_start=True,
+    unfit=_unfit,
     what="SIGKILL every process of {target}",
     clients_see="open connections are reset; new ones are refused",
     on_revert="{target} is started again as the stack file says; clients must connect anew",

@@ -6,7 +6,17 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from harness.faults.instance import HOSTS, InstanceFaultState, bring_back, look, named, seen_back, still_there, who_runs
+from harness.faults.instance import (
+    HOSTS,
+    InstanceFaultState,
+    back_as,
+    bring_back,
+    look,
+    named,
+    seen_back,
+    still_there,
+    who_runs,
+)
 from harness.faults.stop import GRACE_MOST_NS
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
@@ -59,9 +69,7 @@ class Restart:
                 return False, f"{named(state.identity)} is gone, nothing runs in its place"
             if found == state.identity:
                 return False, f"{named(state.identity)} still runs"
-            if found.container is not None and found.container == state.container:
-                return True, f"{named(found)} runs anew since {found.started}"
-            return True, f"{named(found)} runs in place of {named(state.identity)}"
+            return True, back_as(found, state.identity)
 
         return await look(once, world)
 

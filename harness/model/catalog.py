@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 from harness.errors import HarnessBug
-from harness.model.fields import Params
+from harness.model.fields import JsonObject, Params
 
 __all__ = [
     "Catalog",
@@ -64,6 +64,7 @@ class FaultKind(Kind):
     `holds`: what of its target only one fault can have, with parameters in it ("file {file}"); "*" is all of it. Faults of
     one kind that do the same share the last of them, and those of a kind with `layers` (its injector is `Layered`) may
     differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
+    `unfit(params, host)` says why it cannot be had with these parameters on a host of that kind; None when it can.
     """
 
     targets: frozenset[TargetKind]
@@ -75,10 +76,17 @@ class FaultKind(Kind):
     holds: tuple[str, ...] = ()
     layers: bool = False
     lasts: str | None = None
+    unfit: Callable[[JsonObject, str], str | None] | None = None
     what: str
     clients_see: str
     on_revert: str
     witness: str
+
+    def refusal(self, params: JsonObject, host: str) -> str | None:
+        """Why it does not work with these parameters on a host of that kind; None when it does."""
+        if host not in self.hosts:
+            return f"works on: {', '.join(sorted(self.hosts)) or 'links only'}"
+        return self.unfit(params, host) if self.unfit is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

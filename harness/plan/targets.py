@@ -33,7 +33,7 @@ def resolve_targets(
         return (Target(kind=whole, name=whole),), ()
     selector = entry.on
     if selector.by == "role":
-        return tuple(_role(name, stack, kind, entry.id) for name in selector.names), ()
+        return tuple(_role(name, stack, kind, entry) for name in selector.names), ()
     if selector.by == "link":
         links = [stack.links[name] for name in selector.names]
         return tuple(
@@ -41,7 +41,7 @@ def resolve_targets(
         ), ()
     instances = _drillable(_instances(selector, stack), selector, stack, entry.id)
     picked = _pick(instances, selector.pick, seed, entry.id)
-    return tuple(_instance_target(instance, kind, entry.id, catalog) for instance in picked), ()
+    return tuple(_instance_target(instance, kind, entry, catalog) for instance in picked), ()
 
 
 def _instances(selector: Selector, stack: Stack) -> list[Instance]:
@@ -90,13 +90,13 @@ def _pick(candidates: Sequence, pick: str, seed: int, fault: str) -> list:  # ty
     return [candidates[index] for index in sorted(chosen)]
 
 
-def _instance_target(instance: Instance, kind: FaultKind, fault: str, catalog: Catalog) -> Target:
+def _instance_target(instance: Instance, kind: FaultKind, entry: FaultEntry, catalog: Catalog) -> Target:
+    fault, params = entry.id, entry.params
     host = instance.host.kind
-    if host not in kind.hosts:
-        works_on = ", ".join(sorted(kind.hosts)) or "links only"
+    refused = kind.refusal(params, host)
+    if refused is not None:
         raise UnsafeError(
-            f"fault {fault!r}: {kind.name} does not work on {instance.name}, a {host} host",
-            remedy=f"works on: {works_on}",
+            f"fault {fault!r}: {kind.name} does not work on {instance.name}, a {host} host", remedy=refused
         )
     if kind.needs_start and not catalog.host(host).can_start(instance.host.params):
         raise UnsafeError(
@@ -106,14 +106,14 @@ def _instance_target(instance: Instance, kind: FaultKind, fault: str, catalog: C
     return Target(kind="instance", name=instance.name, region=instance.region, host=host)
 
 
-def _role(name: str, stack: Stack, kind: FaultKind, fault: str) -> Target:
+def _role(name: str, stack: Stack, kind: FaultKind, entry: FaultEntry) -> Target:
     candidates = tuple(
         instance.name
         for instance in stack.instances.values()
-        if _is_drillable(instance, stack) and instance.host.kind in kind.hosts
+        if _is_drillable(instance, stack) and kind.refusal(entry.params, instance.host.kind) is None
     )
     if not candidates:
-        raise UnsafeError(f"fault {fault!r}: no drillable instance could hold role {name!r}")
+        raise UnsafeError(f"fault {entry.id!r}: no drillable instance could hold role {name!r}")
     return Target(kind="role", name=name, candidates=candidates)
 
 

@@ -11,6 +11,7 @@ from typing import Literal, cast
 from harness.model.catalog import Catalog, FaultKind
 from harness.model.experiment import At as Moment
 from harness.model.experiment import FaultEntry, Repeat, Selector, StepEntry, TimelineEntry
+from harness.model.fields import JsonObject
 from harness.spec.build_stack import Facts
 from harness.spec.decode import decode, fields_of, short
 from harness.spec.documents import FaultDoc, SelectorDoc, StepDoc
@@ -142,7 +143,7 @@ class _Reader:
         on = self.selector(at.child("on"), doc.on)
         between = self.between(at, doc)
         if kind is not None:
-            self._targets(at, kind, on)
+            self._targets(at, kind, on, params)
             self._times(at, kind, doc)
         if kind is None or params is None:
             return None
@@ -179,7 +180,7 @@ class _Reader:
         assert isinstance(rest.node, MapNode)
         return At(node=rest.node.without(*foreign), path=rest.path, key=rest.key)
 
-    def _targets(self, at: At, kind: FaultKind, on: Selector | None) -> None:
+    def _targets(self, at: At, kind: FaultKind, on: Selector | None, params: JsonObject | None) -> None:
         """Refuse targets that the kind cannot touch, as far as documents tell."""
         on_at, between_at = at.child("on"), at.child("between")
         if on_at is not None and between_at is not None:
@@ -209,12 +210,13 @@ class _Reader:
                 remedy = "select by link" if "link" in kind.targets else "select by region, service, instance or role"
             self.report.error(on_at, message, remedy=remedy)
         elif wanted == "instance":
-            self._hosts(on_at, kind, on)
+            self._hosts(on_at, kind, on, params)
 
-    def _hosts(self, at: At, kind: FaultKind, on: Selector) -> None:
+    def _hosts(self, at: At, kind: FaultKind, on: Selector, params: JsonObject | None) -> None:
         for name, host in self._instances(on):
-            if host is not None and host not in kind.hosts:
-                remedy = f"{kind.name} works on: {', '.join(sorted(kind.hosts)) or 'links only'}"
+            refused = None if host is None else kind.refusal(params or {}, host)
+            if refused is not None:
+                remedy = f"{kind.name} {refused}"
                 self.report.error(at, f"{kind.name} does not work on {name}, whose host is {host}", remedy=remedy)
 
     def _instances(self, on: Selector) -> Iterator[tuple[str, str | None]]:

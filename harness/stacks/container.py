@@ -29,6 +29,7 @@ __all__ = ["FACTORY", "KIND", "ContainerHost", "ContainerParams", "Labelled"]
 
 NOWHERE = "203.0.113.1"
 """An address that no network has (RFC 5737)."""
+_COULD_BE_PINNED = ("already exists in network", "no configured subnet")
 _POLL_S = 0.02
 _LOG_POLL_S = 0.25
 _LOG_LINES = 5000
@@ -275,15 +276,14 @@ class ContainerHost:
         return attachments_of(found) if found is not None else None
 
     async def unpinnable(self, identity: Identity, attachment: Attachment) -> str | None:
-        """Asked of the engine itself: it checks the address that is wished for before it does anything.
-
-        No network has the address asked for, so that the answer is always a refusal; its reason tells the networks on which
-        an address can be laid down from the others. Nothing in the engine's account of a network does.
+        """Asked of the engine itself, by a request that it must refuse: to connect what is connected, under an address that
+        no network has. It refuses for another reason where no address can be laid down; nothing in its account of a network
+        tells the two kinds apart.
         """
         try:
             await self._connect(str(identity.container), attachment, NOWHERE, None)
         except EngineError as exc:
-            return None if "no configured subnet" in str(exc) else str(exc)
+            return None if any(reason in str(exc) for reason in _COULD_BE_PINNED) else str(exc)
         raise InjectError(f"network {attachment.name} accepted address {NOWHERE}, which cannot be its own")
 
     async def detach(self, identity: Identity, attachment: Attachment) -> None:

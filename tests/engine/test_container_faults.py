@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import InjectError, RevertError
+from harness.errors import InjectError, RevertError, UnsafeError
+from harness.faults.disconnect import Disconnect
 from harness.faults.kill import Kill, KillParams
 from harness.faults.pause import Pause, PauseParams
 from harness.faults.restart import Restart, RestartParams
@@ -128,7 +129,87 @@ async def test_keeps_the_contract_of_an_injector(victim, bystander, fault, kind)
         await a.serving()
 
 
-@pytest.mark.parametrize("fault", ["kill", "stop", "pause"])
+@pytest.mark.cell("kill", "container")
+async def test_a_crash_is_witnessed_though_a_restart_policy_undoes_it(victim, bystander) -> None:
+    a = await victim(restart={"Name": "always"})
+    before = await a.host.find()
+    kill = Kill(KillParams(via="pid"))
+    await check_injector(kill, TARGET, a.world, instant=True)
+    await a.serving()
+    state = await kill.prepare(TARGET, a.world)
+    await kill.apply(state, a.world)
+    await a.serving()
+    what = (await kill.witness(state, a.world)).what
+    assert what.startswith(
+        f"container {before.container[:12]} died; container {before.container[:12]} runs anew since 20"
+    )
+    await kill.revert(state, a.world)
+
+
+async def test_a_crash_without_a_restart_policy_is_put_back(victim) -> None:
+    a = await victim()
+    kill = Kill(KillParams(via="pid"))
+    await check_injector(kill, TARGET, a.world, instant=True, vanish=a.vanish)
+    await a.serving()
+
+
+async def test_disconnect_keeps_the_contract_and_returns_under_the_same_address(
+    yard, victim, subnet, bystander
+) -> None:
+    net, other = yard.network(subnet), yard.network()
+    a = await victim(network=net)
+    yard.client.connect_container_to_network(a.name, other)
+    before = {one.name: one for one in await a.host.attachments((await a.host.find()).container)}
+    await check_injector(Disconnect((net,)), TARGET, a.world)
+    after = {one.name: one for one in await a.host.attachments((await a.host.find()).container)}
+    assert after == before
+    await a.serving()
+    with pytest.raises(UnsafeError, match=f"its address on network {other} could not be the same after a disconnect"):
+        await Disconnect().prepare(TARGET, a.world)
+    with pytest.raises(
+        InjectError, match=f"it is not on network elsewhere, so nothing can be cut off .it is on: {net}"
+    ):
+        await Disconnect(("elsewhere",)).prepare(TARGET, a.world)
+
+
+async def test_an_address_that_was_taken_meanwhile_is_named_with_what_to_type(yard, victim, subnet) -> None:
+    net = yard.network(subnet)
+    a = await victim(network=net)
+    injector = Disconnect()
+    state = await injector.prepare(TARGET, a.world)
+    await injector.apply(state, a.world)
+    assert (await injector.witness(state, a.world)).present
+    assert not await a.serves()
+    thief = yard.make(network=net)
+    assert yard.address(thief) == state.attachments[0].address, "the engine gives the lowest free address"
+    world = a.reborn()
+    with pytest.raises(RevertError, match="already in use") as told:
+        await injector.revert(state, world)
+    address = state.attachments[0].address
+    assert told.value.commands == (f"docker network connect --ip {address} {net} {state.container[:12]}",)
+    assert (await injector.verify(state, world)).present
+    yard.client.remove_container(thief, force=True)
+    await injector.revert(state, world)
+    assert not (await injector.verify(state, world)).present
+    await a.serving()
+
+
+async def test_networks_of_a_container_made_anew_are_left_alone(yard, victim, subnet) -> None:
+    net = yard.network(subnet)
+    a = await victim(network=net)
+    injector = Disconnect()
+    state = await injector.prepare(TARGET, a.world)
+    await injector.apply(state, a.world)
+    yard.client.remove_container(a.name, force=True)
+    yard.make(name=a.name, network="none")
+    world = a.reborn()
+    await injector.revert(state, world)
+    assert list(yard.client.inspect_container(a.name)["NetworkSettings"]["Networks"]) == ["none"]
+    evidence = await injector.verify(state, world)
+    assert (evidence.present, evidence.what) == (False, f"container {state.container[:12]} does not exist any more")
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
 async def test_the_reaper_puts_back_what_another_process_broke(victim, fault) -> None:
     a = await victim()
     before = await a.host.find()
@@ -169,7 +250,7 @@ async def test_kill_says_what_was_seen(victim) -> None:
     assert (await kill.verify(state, a.world)).what.startswith(f"container {state.container[:12]} runs and accepts")
 
 
-@pytest.mark.parametrize("fault", ["kill", "stop", "pause"])
+@pytest.mark.parametrize("fault", ["kill", "pause"])
 async def test_who_was_made_anew_meanwhile_is_left_alone(victim, fault) -> None:
     a = await victim(publish=True)
     injector = FAULTS[fault]()
