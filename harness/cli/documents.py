@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.model.plan import Plan
     from harness.model.stack import Blackout
 
-__all__ = ["BUILTIN", "ProfileOption", "SetOption", "load", "register"]
+__all__ = ["BUILTIN", "ProfileOption", "SetOption", "load", "register", "the_only_experiment"]
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value: load.arrival.rate=20/s.")
@@ -49,6 +49,18 @@ def load(name: str, sets: list[str] | None, profile: str | None) -> Any:
     for warning in loaded.warnings:
         say(str(warning))
     return loaded
+
+
+def the_only_experiment(verb: str, otherwise: str = "") -> str:
+    """The path of the project's experiment when it has just one. Raises SpecError, naming those there are, otherwise."""
+    from harness.errors import SpecError
+
+    found = sorted(Path("experiments").glob("*.yaml"))
+    if len(found) == 1:
+        return str(found[0])
+    ways = f"say which experiment to {verb}{f', {otherwise}' if otherwise else ''}"
+    names = ", ".join(path.stem for path in found) or "none; `blackstart init` begins a project"
+    raise SpecError(f"{ways}; in experiments/: {names}")
 
 
 def validate(
@@ -85,7 +97,9 @@ def _problem(problem: Any) -> dict[str, Any]:
 
 
 def plan(
-    experiment: Annotated[str, typer.Argument(help="Name or path.")],
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name or path; default: the only one in experiments/.")
+    ] = None,
     sets: SetOption = None,
     profile: ProfileOption = None,
     json: JsonFlag = False,
@@ -94,7 +108,7 @@ def plan(
     from harness.plan.make import dump_plan, make_plan
     from harness.registry import catalog
 
-    made = make_plan(load(experiment, sets, profile).value, catalog())
+    made = make_plan(load(experiment or the_only_experiment("plan"), sets, profile).value, catalog())
     sys.stdout.write((dump_plan(made) if json else "\n".join(_lines(made))) + "\n")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.documents import ProfileOption, SetOption, load
+from harness.cli.documents import ProfileOption, SetOption, load, the_only_experiment
 from harness.cli.evidence import ReportsOption
 from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.cli.progress import Progress
@@ -37,7 +37,8 @@ def register(app: typer.Typer) -> None:
 
 def run(
     experiment: Annotated[
-        str | None, typer.Argument(help="Name or path; with --plan, the plan's own document unless given.")
+        str | None,
+        typer.Argument(help="Name or path; default: the plan's with --plan, else the only one in experiments/."),
     ] = None,
     sets: SetOption = None,
     profile: ProfileOption = None,
@@ -84,9 +85,7 @@ def _experiment(name: str | None, sets: list[str] | None, profile: str | None, f
     from harness.registry import catalog
 
     if frozen is None:
-        if name is None:
-            raise SpecError("say which experiment to run, or --plan FILE")
-        spec: Experiment = load(name, sets, profile).value
+        spec: Experiment = load(name or the_only_experiment("run", "or --plan FILE"), sets, profile).value
         return spec
     try:
         agreed = load_plan(frozen.read_text())

@@ -1,4 +1,4 @@
-"""The front: sends every request to the first store that was healthy when last asked, and asks each one twice a second.
+"""The front: sends every request to the first healthy store. Each is asked twice a second; two equal answers in a row count.
 
 python front.py PORT STORE...
 """
@@ -18,13 +18,21 @@ healthy = dict.fromkeys(STORES, True)
 
 
 def watch(store: str) -> None:
+    before = True
     while True:
-        try:
-            with urllib.request.urlopen(f"http://{store}/ready", timeout=EVERY_S) as answer:
-                healthy[store] = answer.status == 200
-        except OSError:
-            healthy[store] = False
+        now = is_ready(store)
+        if now == before:
+            healthy[store] = now
+        before = now
         time.sleep(EVERY_S)
+
+
+def is_ready(store: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{store}/ready", timeout=EVERY_S) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 class Handler(BaseHTTPRequestHandler):
