@@ -1,0 +1,119 @@
+"""What the faults that use up a machine share: a bounded helper, found by its token, measured from outside. Not a kind itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import InjectError, RevertError
+from harness.faults.command import run_command
+from harness.faults.instance import look
+from harness.model.fields import JsonObject
+from harness.model.plan import Target
+from harness.model.ports import Evidence, FaultState, World
+
+__all__ = ["Strain", "StrainState", "helpers"]
+
+_START_LIMIT_NS = 25_000_000_000
+_WITNESS_LIMIT_NS = 5_000_000_000
+_GONE_LIMIT_S = 3.0
+_UNTOLD_NS = 60_000_000_000
+
+
+class StrainState(FaultState):
+    """The helper's token, what it is told to take, and when it ends by itself (ns since the run's origin)."""
+
+    instance: str
+    token: str
+    told: JsonObject
+    deadline_ns: int
+
+
+def helpers(token: str) -> tuple[int, ...]:
+    """The processes whose command line has the token. Those that ended and were not reaped have none."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                words = Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
+                if token.encode() in words:
+                    found.append(int(entry))
+    return tuple(found)
+
+
+class Strain:
+    """Base of faults that a helper carries out. Cut half-way, `apply` leaves at most the helper, which ends at its deadline."""
+
+    state_type = StrainState
+    kind: str
+
+    async def told(self, instance: str, pid: int | None, world: World) -> JsonObject:
+        """What the helper is to take. Raises UnsafeError when that is more than the machine can spare."""
+        raise NotImplementedError
+
+    async def usage(self, state: StrainState, pids: tuple[int, ...]) -> tuple[bool, str]:
+        """Whether enough is used, measured from outside, and in words."""
+        raise NotImplementedError
+
+    async def prepare(self, target: Target, world: World) -> StrainState:
+        if target.kind != "instance":
+            raise InjectError(f"{target.name} is a {target.kind}, expected an instance")
+        found = await world.host(target.name).find()
+        if found is None:
+            raise InjectError(f"instance {target.name}: nothing runs, so nothing can be broken")
+        return StrainState(
+            instance=target.name,
+            token=f"blackstart-{world.run_id}-{self.kind}-{secrets.token_hex(6)}",
+            told=await self.told(target.name, found.pid, world),
+            deadline_ns=world.clock.now_ns() + _UNTOLD_NS,
+        )
+
+    def with_deadline(self, state: StrainState, deadline_ns: int) -> StrainState:
+        """The state of a helper that ends then, whoever is still alive."""
+        return state.model_copy(update={"deadline_ns": deadline_ns})
+
+    async def apply(self, state: StrainState, world: World) -> None:
+        until_ns = world.clock.origin_ns + state.deadline_ns
+        command = [sys.executable, "-P", "-m", "harness.faults.strain", state.token, str(until_ns), self.kind]
+        ended = await run_command(
+            [*command, json.dumps(state.told)], within_ns=_START_LIMIT_NS, cwd="/", env={"PYTHONDONTWRITEBYTECODE": "1"}
+        )
+        answer = json.loads(ended.answer or b"{}")
+        if "held" not in answer:
+            raise InjectError(f"{self.kind}: {answer.get('error', ended.output[-300:])}")
+
+    async def witness(self, state: StrainState, world: World) -> Evidence:
+        gone = False
+
+        async def once() -> tuple[bool, str]:
+            nonlocal gone
+            pids = helpers(state.token)
+            gone = not pids
+            return (True, "no helper runs") if gone else await self.usage(state, pids)
+
+        evidence = await look(
+            once, world, _WITNESS_LIMIT_NS
+        )  # ends at once when the helper is gone: it will not return
+        return Evidence(present=evidence.present and not gone, at_ns=evidence.at_ns, what=evidence.what)
+
+    async def revert(self, state: StrainState, world: World) -> None:
+        deadline = time.monotonic() + _GONE_LIMIT_S
+        while pids := helpers(state.token):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise RevertError(f"{self.kind}: a helper does not end", commands=[f"kill -9 {pid}" for pid in pids])
+            await asyncio.sleep(0.01)
+
+    async def verify(self, state: StrainState, world: World) -> Evidence:
+        pids = helpers(state.token)
+        what = f"helper {pids[0]} still runs" if pids else f"no {self.kind} helper runs"
+        return Evidence(present=bool(pids), at_ns=world.clock.now_ns(), what=what)
