@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from harness.errors import InjectError
-from harness.faults.instance import HOSTS
+from harness.faults.instance import PROCESS_HOSTS
 from harness.faults.strained import Strain, StrainState
 from harness.model.catalog import FaultKind
 from harness.model.fields import JsonObject, Params, Ratio
@@ -81,7 +81,7 @@ KIND = FaultKind(
     code="harness.faults.cpu:Cpu",
     example="{fault: cpu, load: 90%, on: {instance: gateway-eu}, for: 20s}",
     targets=frozenset({"instance"}),
-    hosts=HOSTS,
+    hosts=PROCESS_HOSTS,
     what="burn {load} of the processors of {target}, in a helper beside it: whatever else runs on them feels it too",
     clients_see="slower answers from everything on those processors; nothing is refused",
     on_revert="the helper is killed (it also ends by itself at its deadline); open connections go on",

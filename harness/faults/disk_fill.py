@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from harness.errors import InjectError, UnsafeError
-from harness.faults.instance import HOSTS
+from harness.faults.instance import PROCESS_HOSTS
 from harness.faults.strain import MIB, memory_room
 from harness.faults.strained import Strain, StrainState
 from harness.model.catalog import FaultKind
@@ -117,7 +117,7 @@ KIND = FaultKind(
     code="harness.faults.disk_fill:DiskFill",
     example='{fault: disk-fill, leave: 0B, path: "${dir:db-eu}", on: {instance: db-eu}, for: 20s}',
     targets=frozenset({"instance"}),
-    hosts=HOSTS,
+    hosts=PROCESS_HOSTS,
     what="take up disk space where {target} writes, in a file without a name",
     clients_see="writes fail with no space left, reads go on",
     on_revert="the helper is killed (it also ends by itself at its deadline) and the space is free at once",

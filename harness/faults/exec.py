@@ -19,7 +19,7 @@ from harness.faults.command import (
     seen,
     seen_gone,
 )
-from harness.faults.instance import HOSTS
+from harness.faults.instance import PROCESS_HOSTS
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
 from harness.model.plan import Target
@@ -111,7 +111,7 @@ KIND = FaultKind(
     code="harness.faults.exec:Exec",
     example="{fault: exec, apply: [./ops/drain, eu], revert: [./ops/undrain, eu], witness: [./ops/is-drained, eu], for: 20s}",
     targets=frozenset({"stack", "instance"}),
-    hosts=HOSTS,
+    hosts=PROCESS_HOSTS,
     what="run {apply} for {target}",
     clients_see="what your command does to them",
     on_revert="{revert} is run, by the reaper too; it must be legal when nothing was applied",

@@ -14,6 +14,7 @@ from harness.model.ports import Evidence, FaultState, Identity, World
 __all__ = [
     "CONTAINERS",
     "HOSTS",
+    "PROCESS_HOSTS",
     "InstanceFaultState",
     "back_as",
     "bring_back",
@@ -26,7 +27,8 @@ __all__ = [
 ]
 
 CONTAINERS = frozenset({"container", "compose"})
-HOSTS = frozenset({"process", "python", "pid"}) | CONTAINERS
+PROCESS_HOSTS = frozenset({"process", "python", "pid"})
+HOSTS = PROCESS_HOSTS | CONTAINERS
 WITNESS_LIMIT_NS = 5_000_000_000
 BACK_LIMIT_NS = 8_000_000_000
 """Below the conductor's and the reaper's limits for a revert, so that what is wrong is said and not cut off."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from harness.errors import UnsafeError
-from harness.faults.instance import HOSTS
+from harness.faults.instance import PROCESS_HOSTS
 from harness.faults.strain import MIB, memory_room
 from harness.faults.strained import Strain, StrainState
 from harness.model.catalog import FaultKind
@@ -65,7 +65,7 @@ KIND = FaultKind(
     code="harness.faults.memory:Memory",
     example="{fault: memory, size: 2GiB, on: {instance: engine-eu}, for: 20s}",
     targets=frozenset({"instance"}),
-    hosts=HOSTS,
+    hosts=PROCESS_HOSTS,
     what="hold {size} of memory in a helper beside {target}: whatever else runs on its machine feels it too",
     clients_see="nothing while there is enough for all; caches shrink, and what needs more is slow or fails",
     on_revert="the helper is killed (it also ends by itself at its deadline) and its memory is free at once",
