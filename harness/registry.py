@@ -63,6 +63,7 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "session-guarantees": "harness.check.session_guarantees:KIND",
         "single-writer": "harness.check.single_writer:KIND",
         "counter": "harness.check.counter:KIND",
+        "linearizable": "harness.check.linearizable:KIND",
     },
 }
 

@@ -160,6 +160,12 @@ class Index:
         """Keys and sessions by number. The number after the last stands for "everything"."""
         return self._naming[2]
 
+    @cached_property
+    def name(self) -> Ints:
+        """What each row reads or writes, by number: its key, else its session, else everything."""
+        key, session, names = self._naming
+        return np.where(key >= 0, key, np.where(session >= 0, session, len(names)))
+
     def name_text(self, number: int) -> str:
         """What was read or written, in words."""
         return repr(self.names[number]) if 0 <= number < len(self.names) else "everything"
@@ -283,14 +289,13 @@ def _reads(index: Index) -> Reads:
     flat, start, readable = _flatten(table, rows, model, seen)
     damaged = rows[~readable & index.final[rows]]
     rows = rows[readable]
-    key, session, names = index._naming
-    name = np.where(key[rows] >= 0, key[rows], np.where(session[rows] >= 0, session[rows], len(names)))
+    session = index._naming[1]
     phase = np.where(index.final[rows], PHASE_FINAL, np.where(index.load[rows], PHASE_LOAD, PHASE_PROBE))
     return Reads(
         row=rows,
         lo_ns=index.lo_ns[rows],
         done_ns=index.done_ns[rows],
-        name=name,
+        name=index.name[rows],
         session=session[rows],
         region=np.asarray(table.codes("region")[0][rows], dtype=np.int64),
         phase=phase.astype(np.int8),

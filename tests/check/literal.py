@@ -31,6 +31,7 @@ NAMES = (
     "session-guarantees",
     "single-writer",
     "counter",
+    "linearizable",
 )
 CATALOG = Catalog(paths={"check": {name: f"harness.check.{name.replace('-', '_')}:KIND" for name in NAMES}})
 
