@@ -8,14 +8,26 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from harness.errors import InjectError, RevertError
+from harness.errors import InjectError
+from harness.faults.ladder import climb
 from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, LinkState, Toxic, World
 
-__all__ = ["STREAMS", "Direction", "LinkFaultState", "ToxicFault", "connects", "evidence_of", "link_of", "own_name"]
+__all__ = [
+    "GONE",
+    "STREAMS",
+    "Direction",
+    "LinkFaultState",
+    "ToxicFault",
+    "connects",
+    "evidence_of",
+    "link_of",
+    "own_name",
+]
 
 CONNECT_LIMIT_S = 1.0
 WITNESS_LIMIT_S = 3.0
+GONE = "the fault proxy of this run is gone, and all that stood on it"
 
 Direction = Literal["both", "in", "out"]
 STREAMS: Mapping[Direction, tuple[str, ...]] = {
@@ -117,20 +129,23 @@ class ToxicFault:
         return felt, f"{felt or 'no'} connection{'' if felt <= 1 else 's'} felt it"
 
     async def revert(self, state: LinkFaultState, world: World) -> None:
-        """Remove every toxic of ours, whatever becomes of the others. Raises RevertError with what would do it by hand."""
-        results = await asyncio.gather(
-            *(world.links.remove(state.link, name) for name in state.toxics), return_exceptions=True
-        )
-        failures = [result for result in results if isinstance(result, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, InjectError):
-                raise failure
-        if failures:
-            proxy = f"{world.links.url}/proxies/{state.link}"
-            commands = [f"curl -X DELETE {proxy}/toxics/{name}" for name in state.toxics]
-            raise RevertError(f"link {state.link}: {failures[0]}", commands=commands) from failures[0]
+        """Remove every toxic of ours, up the ladder if need be. Raises RevertError with what would do it by hand."""
+
+        async def remove() -> None:
+            results = await asyncio.gather(
+                *(world.links.remove(state.link, name) for name in state.toxics), return_exceptions=True
+            )
+            for failure in results:
+                if isinstance(failure, BaseException):
+                    raise failure
+
+        proxy = f"{world.links.url}/proxies/{state.link}"
+        commands = [f"curl -X DELETE {proxy}/toxics/{name}" for name in state.toxics]
+        await climb(world.links, state.link, remove, commands)
 
     async def verify(self, state: LinkFaultState, world: World) -> Evidence:
+        if await world.links.gone():
+            return Evidence(present=False, at_ns=world.clock.now_ns(), what=GONE)
         there = {toxic.name for toxic in (await world.links.get(state.link)).toxics}
         left = sorted(set(state.toxics) & there)
         what = (

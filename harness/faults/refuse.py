@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.errors import InjectError, RevertError
-from harness.faults.link import LinkFaultState, connects, link_of
+from harness.faults.ladder import climb
+from harness.faults.link import GONE, LinkFaultState, connects, link_of
 from harness.model.catalog import FaultKind
 from harness.model.fields import Params
 from harness.model.plan import Target
@@ -39,14 +39,13 @@ class Refuse:
     async def revert(self, state: LinkFaultState, world: World) -> None:
         if not state.was_enabled:
             return
-        try:
-            await world.links.set_enabled(state.link, True)
-        except InjectError as exc:
-            command = f"curl -X POST {world.links.url}/proxies/{state.link} -d '{{\"enabled\": true}}'"
-            raise RevertError(f"link {state.link}: {exc}", commands=[command]) from exc
+        command = f"curl -X POST {world.links.url}/proxies/{state.link} -d '{{\"enabled\": true}}'"
+        await climb(world.links, state.link, lambda: world.links.set_enabled(state.link, True), [command])
 
     async def verify(self, state: LinkFaultState, world: World) -> Evidence:
         """Open again. Whether it accepts is the target's matter too: a link whose target is down refuses by itself."""
+        if await world.links.gone():
+            return Evidence(present=False, at_ns=world.clock.now_ns(), what=GONE)
         enabled = (await world.links.get(state.link)).enabled
         return Evidence(
             present=not enabled,

@@ -298,6 +298,24 @@ class LinkControl(Protocol):
         """Traffic so far, or None where the server does not count live."""
         ...
 
+    async def gone(self) -> bool:
+        """Whether the server was a process of ours that is no more: then nothing that was put on it stands."""
+        ...
+
+    async def recreate(self, link: str) -> None:
+        """Delete the proxy and make it again, with those of our toxics that should still stand. All its connections end.
+
+        Raises UnsafeError when it is not ours to delete, or carries foreign toxics.
+        """
+        ...
+
+    async def restart(self) -> None:
+        """Kill the server and start it again, with all that should still stand; for the reaper, killing is all.
+
+        Raises UnsafeError when this run did not start it.
+        """
+        ...
+
     def recipe(self) -> JsonObject:
         """What another process needs to build a control for the same server."""
         ...

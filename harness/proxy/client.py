@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import http.client
 import json
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, ClassVar, TypeVar
@@ -22,6 +22,8 @@ from urllib.parse import quote, urlsplit
 from harness.errors import InjectError, UnsafeError
 from harness.model.fields import JsonObject
 from harness.model.ports import LinkCounters, LinkState, Toxic
+from harness.proxy.process import ServerProcess
+from harness.proxy.wire import body_of, in_thread, same, state_of
 
 __all__ = ["OWN_PREFIX", "Links", "PlainLinks", "ToxiproxyLinks", "revive_links"]
 
@@ -44,6 +46,13 @@ class Links:
         self._address = (parts.hostname, parts.port or 8474)
         self._embedded = embedded
         self._created: set[str] = set()
+        self._made: dict[str, JsonObject] = {}  # the bodies that made them
+        self._standing: dict[str, dict[str, Toxic]] = defaultdict(dict)  # toxics that should be there, by link
+        self._closed: set[str] = set()
+        self._process: ServerProcess | None = None
+        self._start: Callable[[], Awaitable[ServerProcess]] | None = None
+        self._starts_count = 0
+        self._repairing = asyncio.Lock()  # of this server alone
 
     @property
     def url(self) -> str:
@@ -63,7 +72,17 @@ class Links:
         self._created.update(names)
 
     def recipe(self) -> JsonObject:
-        return {"url": self._url, "embedded": self._embedded}
+        process = None if self._process is None else {"pid": self._process.pid, "ticks": self._process.ticks}
+        return {
+            "url": self._url,
+            "embedded": self._embedded,
+            "created": sorted(self._created),
+            "process": process,
+        }
+
+    def hosted_by(self, process: ServerProcess, start: Callable[[], Awaitable[ServerProcess]] | None = None) -> None:
+        """Note that the server is a process of ours, and what starts it again once that is gone (None: nobody will)."""
+        self._process, self._start = process, start
 
     async def version(self) -> str:
         """What the server calls itself. Raises InjectError when none answers."""
@@ -71,21 +90,23 @@ class Links:
 
     async def get(self, link: str) -> LinkState:
         raw = await self._plain("GET", f"/proxies/{quote(link, safe='')}")
-        return _state(raw)
+        return state_of(raw)
 
     async def add(self, link: str, toxic: Toxic) -> None:
         if not toxic.name.startswith(OWN_PREFIX):
             raise UnsafeError(f"toxic {toxic.name!r} on {link}: ours begin with {OWN_PREFIX!r}")
         before = self._own_only(await self.get(link))
         exists = any(there.name == toxic.name for there in before.toxics)
+        self._standing[link][toxic.name] = toxic
         await self._bounded(lambda: self._put(link, toxic, exists), f"adding {toxic.type} to {link}")
         after = await self.get(link)
-        if not any(_same(there, toxic) for there in after.toxics):
+        if not any(same(there, toxic) for there in after.toxics):
             raise InjectError(f"link {link}: the fault proxy accepted {toxic.type} {toxic.name!r} but does not show it")
 
     async def remove(self, link: str, toxic: str) -> None:
         if not toxic.startswith(OWN_PREFIX):
             raise UnsafeError(f"toxic {toxic!r} on {link}: ours begin with {OWN_PREFIX!r}, this one is someone else's")
+        self._standing[link].pop(toxic, None)
         state = await self.get(link)
         if not any(there.name == toxic for there in state.toxics):
             return
@@ -97,6 +118,7 @@ class Links:
         before = await self.get(link)
         if not enabled:
             self._own_only(before)
+        (self._closed.discard if enabled else self._closed.add)(link)
         if before.enabled != enabled:
             await self._bounded(lambda: self._enable(link, enabled), f"{'en' if enabled else 'dis'}abling {link}")
         if (await self.get(link)).enabled != enabled:
@@ -128,7 +150,7 @@ class Links:
         """
         known = await self._plain("GET", "/proxies")
         if name in known:
-            state = self._own_only(_state(known[name]))
+            state = self._own_only(state_of(known[name]))
             if (state.listen, state.upstream) != (listen, upstream):
                 raise UnsafeError(
                     f"link {name}: {self._url} already has a proxy {name!r} from {state.listen} to {state.upstream},"
@@ -140,10 +162,11 @@ class Links:
         if self._embedded:
             body["blackstart"] = dict(options)
         try:
-            state = _state(await self._plain("POST", "/proxies", body))
+            state = state_of(await self._plain("POST", "/proxies", body))
         except InjectError as exc:
             raise UnsafeError(f"link {name}: {exc}", remedy="free the port, or give the link another `listen`") from exc
         self._created.add(name)
+        self._made[name] = {**body, "listen": state.listen}
         return state
 
     async def delete(self, name: str) -> None:
@@ -151,6 +174,58 @@ class Links:
         if name in self._created:
             await self._plain("DELETE", f"/proxies/{quote(name, safe='')}", missing_ok=True)
             self._created.discard(name)
+            self._made.pop(name, None)
+
+    async def gone(self) -> bool:
+        if self._process is None or self._process.alive():
+            return False
+        try:  # started again by a conductor that died since: it answers, and what stands there stands
+            await self.version()
+        except InjectError:
+            return True
+        return False
+
+    async def recreate(self, link: str) -> None:
+        async with self._repairing:
+            if link not in self._created:
+                raise UnsafeError(f"link {link}: the proxy was there before this run, and is not ours to delete")
+            try:
+                path = f"/proxies/{quote(link, safe='')}"
+                shown = await self._plain("GET", path)
+                self._own_only(state_of(shown))
+                keys = ("name", "listen", "upstream", "blackstart")
+                body = {key: shown[key] for key in keys if key in shown} | {"enabled": True}
+                await self._plain("DELETE", path, missing_ok=True)
+            except InjectError:
+                if link not in self._made:
+                    raise
+                body = self._made[link]
+                await self._plain("DELETE", path, missing_ok=True)
+            await self._restore(body)
+
+    async def restart(self) -> None:
+        starts_before = self._starts_count
+        async with self._repairing:
+            if self._starts_count != starts_before:
+                return  # another revert has just done it
+            if self._process is None:
+                raise UnsafeError(f"fault proxy at {self._url}: this run did not start it, and does not end it")
+            await self._process.kill()
+            if self._start is None:
+                return
+            self._process = await self._start()
+            self._starts_count += 1
+            for body in self._made.values():
+                await self._restore(body)
+
+    async def _restore(self, body: JsonObject) -> None:
+        """Make a proxy, and put on it what should stand there."""
+        link = body["name"]
+        await self._plain("POST", "/proxies", body)
+        for toxic in self._standing[link].values():
+            await self._plain("POST", f"/proxies/{quote(link, safe='')}/toxics", body_of(toxic))
+        if link in self._closed:
+            await self._plain("POST", f"/proxies/{quote(link, safe='')}", {"enabled": False})
 
     @staticmethod
     def _own_only(state: LinkState) -> LinkState:
@@ -181,7 +256,7 @@ class Links:
         """The call's answer, from a thread, or InjectError: a hung server costs its deadline and nothing else."""
         try:
             async with asyncio.timeout(CALL_LIMIT_S + 1):
-                return await _in_thread(call)
+                return await in_thread(call)
         except TimeoutError as exc:
             raise InjectError(f"fault proxy at {self._url}: {what}: no answer within {CALL_LIMIT_S:g} s") from exc
         except (OSError, http.client.HTTPException, ValueError) as exc:
@@ -193,7 +268,7 @@ class PlainLinks(Links):
 
     def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
         path = f"/proxies/{quote(link, safe='')}/toxics" + (f"/{quote(toxic.name, safe='')}" if exists else "")
-        _request(self._address, "POST", path, _body(toxic))
+        _request(self._address, "POST", path, body_of(toxic))
 
     def _drop(self, link: str, toxic: str) -> None:
         _request(
@@ -210,9 +285,9 @@ class ToxiproxyLinks(Links):
     def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
         with self._library() as consumer:
             if exists:  # the library cannot update a toxic
-                consumer.post(f"/proxies/{link}/toxics/{toxic.name}", json=_body(toxic))
+                consumer.post(f"/proxies/{link}/toxics/{toxic.name}", json=body_of(toxic))
             else:
-                self._proxy(link).add_toxic(**_body(toxic))
+                self._proxy(link).add_toxic(**body_of(toxic))
 
     def _drop(self, link: str, toxic: str) -> None:
         with self._library():
@@ -254,7 +329,12 @@ class ToxiproxyLinks(Links):
 
 def revive_links(recipe: JsonObject) -> PlainLinks:
     """A control for the same server, for whoever finishes a dead run."""
-    return PlainLinks(recipe["url"], embedded=recipe["embedded"])
+    links = PlainLinks(recipe["url"], embedded=recipe["embedded"])
+    links.claim(recipe.get("created", ()))
+    process = recipe.get("process")
+    if process is not None:
+        links.hosted_by(ServerProcess(pid=process["pid"], ticks=process["ticks"]))
+    return links
 
 
 class _PerCall:
@@ -299,30 +379,6 @@ def _library() -> Any:
     return api
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
-    """What `call` returns or raises, from a daemon thread of its own. A cancelled caller leaves the thread behind."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def deliver(settle: Callable[[], None]) -> None:
-        if not done.done():  # else nobody waits any more
-            settle()
-
-    def work() -> None:
-        try:
-            answer = call()
-        except Exception as exc:  # carried over to the caller, who raises it
-            failure = exc
-            settle = lambda: done.set_exception(failure)  # noqa: E731
-        else:
-            settle = lambda: done.set_result(answer)  # noqa: E731
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits either
-            loop.call_soon_threadsafe(deliver, settle)
-
-    threading.Thread(target=work, name="fault-proxy-call", daemon=True).start()
-    return await done
-
-
 def _request(
     address: tuple[str, int], method: str, path: str, body: JsonObject | None = None, *, missing_ok: bool = False
 ) -> JsonObject:
@@ -340,43 +396,3 @@ def _request(
         raise ValueError(f"answered {answer.status} {text.strip()[:200]}")
     parsed: JsonObject = json.loads(text) if text.strip() else {}
     return parsed
-
-
-def _body(toxic: Toxic) -> JsonObject:
-    return {
-        "name": toxic.name,
-        "type": toxic.type,
-        "stream": toxic.stream,
-        "toxicity": toxic.toxicity,
-        "attributes": dict(toxic.attributes),
-    }
-
-
-def _state(raw: JsonObject) -> LinkState:
-    """A proxy out of an answer. Raises InjectError when the server's answer is not one."""
-    try:
-        toxics = tuple(
-            Toxic(
-                name=toxic["name"],
-                type=toxic["type"],
-                stream=toxic["stream"],
-                toxicity=toxic["toxicity"],
-                attributes=toxic["attributes"],
-            )
-            for toxic in raw.get("toxics") or ()
-        )
-        return LinkState(
-            name=raw["name"], listen=raw["listen"], upstream=raw["upstream"], enabled=raw["enabled"], toxics=toxics
-        )
-    except (AttributeError, KeyError, TypeError) as exc:
-        raise InjectError(f"expected a proxy as Toxiproxy shows one, got {str(raw)[:200]!r}") from exc
-
-
-def _same(there: Toxic, wanted: Toxic) -> bool:
-    """Whether the server shows the toxic that was asked for; it keeps toxicity in 32 bits."""
-    attributes = {name: there.attributes.get(name) for name in wanted.attributes}
-    return (
-        (there.name, there.type, there.stream.lower()) == (wanted.name, wanted.type, wanted.stream)
-        and abs(there.toxicity - wanted.toxicity) < 1e-6
-        and attributes == dict(wanted.attributes)
-    )

@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from harness.errors import InjectError, UnsafeError
 from harness.model.stack import Stack
 from harness.model.wiring import Wiring
 from harness.proxy.client import Links, ToxiproxyLinks
+from harness.proxy.process import ServerProcess
 
 __all__ = ["StartedProxy", "create_links", "proxy_command", "start_embedded", "start_toxiproxy", "wait_for_proxy"]
 
@@ -22,16 +23,46 @@ READY_LIMIT_S = 10.0
 _ASK_EVERY_S = 0.02
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StartedProxy:
-    """A running server of ours. It outlives the conductor on purpose: the reaper heals its links, then ends it."""
+    """A running server of ours. It outlives the conductor on purpose: the reaper heals its links, then ends it.
+
+    When it must be started again, because a revert found no other way, `process` is the new one, and `on_restart` is
+    told its pid before anything is put on it.
+    """
 
     process: asyncio.subprocess.Process
     links: ToxiproxyLinks
+    log: Path
+    command: tuple[str, ...]
+    on_restart: Callable[[int], None] | None = None
 
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def host_links(self) -> None:
+        """Tell the control whose process its server is, and how it is started again."""
+        self.links.hosted_by(ServerProcess.of(self.pid), self._start_again)
+
+    async def _start_again(self) -> ServerProcess:
+        """Another process of the same command at the same address; the one before must be gone."""
+        await self.process.wait()
+        with self.log.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        if self.on_restart is not None:
+            self.on_restart(self.pid)
+        try:
+            await wait_for_proxy(self.links, self.log)
+        except UnsafeError as exc:
+            raise InjectError(f"started again, but: {exc.message}") from exc
+        return ServerProcess.of(self.pid)
 
 
 async def start_embedded(seed: int, log: Path) -> StartedProxy:
@@ -61,8 +92,11 @@ async def start_embedded(seed: int, log: Path) -> StartedProxy:
         if isinstance(exc, (TimeoutError, ValueError)):
             raise UnsafeError("the embedded fault proxy did not come up", remedy=f"see {log}") from exc
         raise
-    url = f"http://{ready['host']}:{ready['port']}"
-    return StartedProxy(process=process, links=ToxiproxyLinks(url, embedded=True))
+    links = ToxiproxyLinks(f"http://{ready['host']}:{ready['port']}", embedded=True)
+    command = _command("embedded", ready["port"], seed)
+    started = StartedProxy(process=process, links=links, log=log, command=command)
+    started.host_links()
+    return started
 
 
 async def start_toxiproxy(log: Path) -> StartedProxy:
@@ -70,12 +104,11 @@ async def start_toxiproxy(log: Path) -> StartedProxy:
 
     Raises UnsafeError, nothing left running, when there is none or it does not come up.
     """
-    binary = _toxiproxy()
     port = _free_port()
+    command = _command("toxiproxy", port, 0)
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            binary,
-            *("-host", "127.0.0.1", "-port", str(port)),
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -95,7 +128,9 @@ async def start_toxiproxy(log: Path) -> StartedProxy:
         raise
     if process.returncode is not None:
         raise UnsafeError(f"toxiproxy-server ended with code {process.returncode}", remedy=f"see {log}")
-    return StartedProxy(process=process, links=links)
+    started = StartedProxy(process=process, links=links, log=log, command=command)
+    started.host_links()
+    return started
 
 
 def proxy_command(kind: str, seed: int) -> tuple[tuple[str, ...], ToxiproxyLinks]:
@@ -103,11 +138,16 @@ def proxy_command(kind: str, seed: int) -> tuple[tuple[str, ...], ToxiproxyLinks
 
     For whoever hosts the process. Raises UnsafeError when there is no toxiproxy-server.
     """
-    embedded, port = kind == "embedded", _free_port()
-    program = (sys.executable, "-m", "harness.proxy.server", "--seed", str(seed)) if embedded else (_toxiproxy(),)
-    host, at = ("--host", "--port") if embedded else ("-host", "-port")
-    links = ToxiproxyLinks(f"http://127.0.0.1:{port}", embedded=embedded)
-    return (*program, host, "127.0.0.1", at, str(port)), links
+    port = _free_port()
+    links = ToxiproxyLinks(f"http://127.0.0.1:{port}", embedded=kind == "embedded")
+    return _command(kind, port, seed), links
+
+
+def _command(kind: str, port: int, seed: int) -> tuple[str, ...]:
+    if kind == "embedded":
+        program: tuple[str, ...] = (sys.executable, "-m", "harness.proxy.server", "--seed", str(seed))
+        return (*program, "--host", "127.0.0.1", "--port", str(port))
+    return (_toxiproxy(), "-host", "127.0.0.1", "-port", str(port))
 
 
 async def wait_for_proxy(links: ToxiproxyLinks, log: Path) -> None:

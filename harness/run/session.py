@@ -141,9 +141,12 @@ class StackSession:
                 self._proxy = await start_embedded(self._plan.experiment.seed, log)
             else:
                 self._proxy = await start_toxiproxy(log)
-            journal.append(
-                Spawned(what="fault proxy", pid=self._proxy.pid, ticks=start_ticks(self._proxy.pid), order=PROXY)
-            )
+
+            def spawned(pid: int) -> None:
+                journal.append(Spawned(what="fault proxy", pid=pid, ticks=start_ticks(pid), order=PROXY))
+
+            spawned(self._proxy.pid)
+            self._proxy.on_restart = spawned
             self._links = self._proxy.links
         else:
             self._links = ToxiproxyLinks(self._stack.fault_proxy, embedded=False)
