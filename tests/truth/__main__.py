@@ -21,11 +21,13 @@ async def main() -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--calm", type=int, default=0, help="calm stretches of 10 s per share of background errors")
+    parser.add_argument("--keep", type=Path, help="a folder for the records, by seed; absent: they are removed")
     given = parser.parse_args()
     held: dict[str, list[bool]] = defaultdict(list)
     for seed in range(given.first, given.first + given.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            for seen in await side_by_side(outages(), seed, Path(folder)):
+            kept = given.keep / f"{seed}" if given.keep else Path(folder)
+            for seen in await side_by_side(outages(), seed, kept):
                 name = f"{seen.outage}, {seen.client.name}"
                 held[name].append(seen.holds_truth)
                 sys.stdout.write(f"{'    ' if seen.holds_truth else 'MISS'} {seen}, seed {seed}\n")

@@ -13,10 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.history.events import Event, FaultEvent, LoadEvent, PhaseEvent, RunEvent
 from harness.history.history import History
 from harness.history.table import OpTable
 from harness.load.engine import AsyncioEngine
+from harness.measure.good import Bools
 from harness.measure.measure import measure
 from harness.model import chance
 from harness.model.arrivals import arrival_json
@@ -30,6 +33,7 @@ from harness.model.stack import HostSpec, Instance, Stack
 MS, S = 1_000_000, 1_000_000_000
 SERVER = Path(__file__).with_name("server.py")
 CALM_S = 2.5
+PATIENCE_NS = 10 * S
 SLOW = SLO(name="fast", target_ratio=0.99, window_ns=30 * 86400 * S, under_ns=100 * MS)
 
 
@@ -86,9 +90,15 @@ class Seen:
 
     @property
     def late_p99_ns(self) -> int:
-        """By how much the generator itself was late."""
-        late = self.history.ops.ints("sent_ns") - self.history.ops.ints("intended_ns")
-        return int(sorted(late.tolist())[int(0.99 * len(late))])
+        """By how much the generator itself was late; what it dropped it was late for without end."""
+        late = np.where(
+            self._dropped, PATIENCE_NS, self.history.ops.ints("sent_ns") - self.history.ops.ints("intended_ns")
+        )
+        return int(np.quantile(late, 0.99, method="higher"))
+
+    @property
+    def _dropped(self) -> Bools:
+        return self.history.ops.is_("outcome", "dropped")
 
     @property
     def holds_truth(self) -> bool:

@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.server.open.add(self)
-        if self.server.out == "reset":
+        if self.server.out in ("refuse", "reset"):  # accepted just before nobody listened any more
             self.reset()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         assert self.transport is not None
+        if self.transport.is_closing():
+            return
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
@@ -89,7 +91,9 @@ class Scripted:
         return made
 
     def answer(self, connection: Connection) -> None:
-        if self.out == "freeze":
+        if self.out in ("refuse", "reset"):
+            connection.reset()
+        elif self.out == "freeze":
             self.held.append(connection)
         elif (self.out == "half" and self.chance.random() < 0.5) or self.chance.random() < self.errors:
             connection.write(SORRY)
