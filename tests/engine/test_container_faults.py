@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 import pytest
 
 from harness.errors import InjectError, RevertError, UnsafeError
+from harness.faults.bandwidth import Bandwidth, BandwidthParams
 from harness.faults.disconnect import Disconnect
+from harness.faults.exec import Exec, ExecParams
 from harness.faults.kill import Kill, KillParams
 from harness.faults.pause import Pause, PauseParams
 from harness.faults.restart import Restart, RestartParams
@@ -207,6 +211,59 @@ async def test_networks_of_a_container_made_anew_are_left_alone(yard, victim, su
     assert list(yard.client.inspect_container(a.name)["NetworkSettings"]["Networks"]) == ["none"]
     evidence = await injector.verify(state, world)
     assert (evidence.present, evidence.what) == (False, f"container {state.container[:12]} does not exist any more")
+
+
+INSIDE: dict[str, Any] = {
+    "apply": ["sh", "-c", "docker exec $$BLACKSTART_CONTAINER touch /tmp/broken"],
+    "revert": ["sh", "-c", "docker exec $$BLACKSTART_CONTAINER rm -f /tmp/broken"],
+    "witness": ["sh", "-c", "docker exec $$BLACKSTART_CONTAINER sh -c '[ -e /tmp/broken ]'"],
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.cell("exec", kind)) for kind in ("container", "compose")]
+)
+async def test_exec_reaches_into_a_container(victim, bystander, kind) -> None:
+    a = await victim(kind)
+    await check_injector(Exec(ExecParams.model_validate(INSIDE)), TARGET, a.world)
+
+
+@pytest.mark.privileged
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.cell("bandwidth", kind)) for kind in ("container", "compose")]
+)
+async def test_bandwidth_is_felt_and_put_back(victim, bystander, kind) -> None:
+    a = await victim(kind)
+    narrow = Bandwidth(BandwidthParams.model_validate({"rate": "100KB/s"}))
+    await check_injector(narrow, TARGET, a.world, vanish=a.vanish if kind == "container" else None)
+    if kind == "container":
+        await a.host.start()
+        await a.serving()
+    state = await narrow.prepare(TARGET, a.world)
+    await narrow.apply(state, a.world)
+    began = time.monotonic()
+    assert await a.yard.asked(a.place[0], 200_000, a.place[1], limit_s=60) == 200_000
+    took = time.monotonic() - began
+    assert took > 1.5, f"200 KB at 100 KB/s take 2 s, less what the bucket holds; took {took:.2f} s"
+    assert " 0 times at its limit" not in (await narrow.witness(state, a.world)).what
+    with pytest.raises(UnsafeError, match="shaped already: tbf b1ac: on eth0; a bandwidth fault stands there already"):
+        await narrow.prepare(TARGET, a.world)
+    world = a.reborn()
+    await narrow.revert(state, world)
+    assert not (await narrow.verify(state, world)).present
+
+
+@pytest.mark.privileged
+async def test_a_shape_that_is_somebody_elses_is_refused_and_stays(victim) -> None:
+    a = await victim()
+    inside = ["nsenter", "-t", str((await a.host.find()).pid), "-n", "tc", "qdisc"]
+    subprocess.run(
+        [*inside, "add", "dev", "eth0", "root", "tbf", "rate", "10mbit", "burst", "9000", "latency", "9ms"], check=True
+    )
+    narrow = Bandwidth(BandwidthParams.model_validate({"rate": "100KB/s"}))
+    with pytest.raises(UnsafeError, match=r"shaped already: tbf 8\w*: on eth0; not ours to replace"):
+        await narrow.prepare(TARGET, a.world)
+    assert "tbf" in subprocess.run([*inside, "show"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
