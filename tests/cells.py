@@ -68,6 +68,13 @@ def document(listed: Cells) -> str:
             f"- **On revert**: {_spoken(kind.on_revert, kind)}.",
             f"- **Witness**: {_spoken(kind.witness, kind)}.",
         ]
+        for target, words in kind.words.items():
+            lines += [
+                f"- **On a {target}, what is done**: {_spoken(words.what, kind)}.",
+                f"- **On a {target}, clients see**: {_spoken(words.clients_see, kind)}.",
+                f"- **On a {target}, on revert**: {_spoken(words.on_revert, kind)}.",
+                f"- **On a {target}, witness**: {_spoken(words.witness, kind)}.",
+            ]
         for name, field in kind.params.model_fields.items():
             default = "required" if field.is_required() else f"default `{field.get_default(call_default_factory=True)}`"
             lines.append(f"- `{field.alias or name}`: {default}")

@@ -72,7 +72,7 @@ def _kinds(role: Any, name: str | None, json: bool, proven: Mapping[str, tuple[s
 
 def _facts(kind: Any, proven: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": kind.name, "doc": kind.doc, "example": kind.example}
-    for key in ("targets", "hosts", "models", "counts", "what", "clients_see", "on_revert", "witness"):
+    for key in ("targets", "hosts", "ends", "models", "counts", "what", "clients_see", "on_revert", "witness"):
         value = getattr(kind, key, None)
         if value:
             facts[key] = value if isinstance(value, str) else sorted(value)

@@ -107,8 +107,10 @@ def plan(
     """Show what a run would do: targets, timeline, what clients will see, how each fault is undone, cost, hash. Touches nothing."""
     from harness.plan.make import dump_plan, make_plan
     from harness.registry import catalog
+    from harness.run.able import require_able
 
     made = make_plan(load(experiment or the_only_experiment("plan"), sets, profile).value, catalog())
+    require_able(made, catalog())
     sys.stdout.write((dump_plan(made) if json else "\n".join(_lines(made))) + "\n")
 
 

@@ -215,12 +215,14 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
     from harness.model.stack import Stack
     from harness.plan.make import dump_plan
     from harness.registry import catalog
+    from harness.run.able import require_able
     from harness.run.lock import register as live
     from harness.run.lock import stack_lock
     from harness.run.outcome import rejudge
     from harness.run.permit import Consent, permit
     from harness.store.rundir import RunDir
 
+    require_able(plan, catalog())
     facts = permit(plan, consent or Consent(), datetime.now(UTC))
     run_dir = RunDir.create(reports, plan.experiment.name, datetime.now(UTC))
     stack: Stack = plan.experiment.stack

@@ -26,6 +26,7 @@ __all__ = [
     "drop_table",
     "exists",
     "load_table",
+    "ours",
     "own_table",
     "require_nft",
     "table_text",
@@ -37,7 +38,8 @@ PRIORITY = -300
 """Before connection tracking and everybody's own filters: what is cut is cut whatever they accept."""
 _LIMIT_S = 5.0
 _PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,199}")
+_PREFIX = "blackstart_"
+_NAME = re.compile(_PREFIX + r"[a-z0-9_]{1,199}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class Count:
 def own_table(run_id: str, fault: str) -> str:
     """A name for a table that is this run's and this fault's alone."""
     words = re.sub(r"[^a-z0-9]+", "_", f"{run_id}_{fault}".lower()).strip("_")[:120]
-    return f"blackstart_{words}_{secrets.token_hex(3)}"
+    return f"{_PREFIX}{words}_{secrets.token_hex(3)}"
 
 
 def table_text(table: Table) -> str:
@@ -81,7 +83,7 @@ def table_text(table: Table) -> str:
     Raises ValueError for a name that nft would read as something else.
     """
     if not _NAME.fullmatch(table.name):
-        raise ValueError(f"expected a table name of letters, digits and _, got {table.name!r}")
+        raise ValueError(f"expected a table name of {_PREFIX} and letters, digits and _, got {table.name!r}")
     lines = [
         f"add table {FAMILY} {table.name}",
         f"delete table {FAMILY} {table.name}",
@@ -138,13 +140,18 @@ def undo_command(name: str, netns_pid: int | None = None) -> str:
 
 async def exists(name: str, netns_pid: int | None = None) -> bool:
     """Whether a table of this name stands. False when its namespace is gone. Raises InjectError when nft cannot tell."""
+    return name in await ours(netns_pid)
+
+
+async def ours(netns_pid: int | None = None) -> tuple[str, ...]:
+    """Every table of Blackstart's that stands, of any run; none when the namespace is gone. Raises InjectError."""
     code, out, err = await _nft(["-j", "list", "tables"], "", netns_pid)
     if code != 0:
         if _gone(netns_pid):
-            return False
+            return ()
         raise InjectError(f"nft cannot list tables: {err}")
     rows = [row["table"] for row in json.loads(out)["nftables"] if "table" in row]
-    return any(row["family"] == FAMILY and row["name"] == name for row in rows)
+    return tuple(row["name"] for row in rows if row["family"] == FAMILY and row["name"].startswith(_PREFIX))
 
 
 async def count(name: str, netns_pid: int | None = None) -> dict[str, Count]:

@@ -1,26 +1,92 @@
-"""partition: nothing crosses a link. Connections stay open and hear nothing, as behind a cut cable."""
+"""partition: nothing crosses. On a link by the fault proxy; between two sides of instances by rules in the kernel."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
-from harness.faults.link import STREAMS, Direction, LinkFaultState, ToxicFault, evidence_of
-from harness.model.catalog import FaultKind
+from harness.errors import InjectError
+from harness.faults.cut import ENDS, CutState, put_cut, require_kernel, sides_of, still_cut, witness_cut
+from harness.faults.link import LinkFaultState, ToxicFault, evidence_of
+from harness.faults.nft import drop_table
+from harness.model.catalog import FaultKind, Words
 from harness.model.fields import Params
-from harness.model.ports import Evidence, Toxic, World
+from harness.model.plan import Target
+from harness.model.ports import Evidence, FaultState, Toxic, World
 
-__all__ = ["KIND", "Partition", "PartitionParams"]
+__all__ = ["KIND", "LinkPartition", "Partition", "PartitionParams", "PartitionState"]
 
 _QUIET_S = 0.02
 
 
 class PartitionParams(Params):
-    """`direction`: both ways, only towards the link's server (out), or only back from it (in)."""
+    """`direction`: both ways, only what the first side (of a link: its client) sends (out), or only what comes back (in).
 
-    direction: Direction = "both"
+    `style`: packets vanish, or are refused so that the sender knows at once. `ports`: only those of these names. `via`:
+    nftables cuts in the kernel also where links run between the sides; without it, links that run there are cut.
+    """
+
+    direction: Literal["both", "in", "out"] = "both"
+    style: Literal["drop", "reject"] = "drop"
+    ports: tuple[str, ...] = ()
+    via: Literal["nftables", "namespace", "disconnect"] | None = None
 
 
-class Partition(ToxicFault):
+class PartitionState(FaultState):
+    """What one of the two ways to cut must know; the other is None."""
+
+    link: LinkFaultState | None = None
+    cut: CutState | None = None
+
+
+class Partition:
+    """A `partition` toxic on a link, or a table of rules between two sides. `apply` cut half-way leaves a one-way cut of a
+    link; the table stands whole or not at all.
+    """
+
+    state_type = PartitionState
+
+    def __init__(self, params: PartitionParams) -> None:
+        self.params = params
+        self._link = LinkPartition(params)
+
+    async def prepare(self, target: Target, world: World) -> PartitionState:
+        if target.kind == "cut":
+            return PartitionState(cut=await sides_of("partition", target, self.params.ports, world))
+        return PartitionState(link=await self._link.prepare(target, world))
+
+    async def apply(self, state: PartitionState, world: World) -> None:
+        if state.cut is not None:
+            params = self.params
+            await put_cut(state.cut, world, direction=params.direction, reject=params.style == "reject")
+            return
+        await self._link.apply(_link(state), world)
+
+    async def witness(self, state: PartitionState, world: World) -> Evidence:
+        if state.cut is not None:
+            return await witness_cut(state.cut, world)
+        return await self._link.witness(_link(state), world)
+
+    async def revert(self, state: PartitionState, world: World) -> None:
+        if state.cut is not None:
+            await drop_table(state.cut.table)
+            return
+        await self._link.revert(_link(state), world)
+
+    async def verify(self, state: PartitionState, world: World) -> Evidence:
+        if state.cut is not None:
+            present, what = await still_cut(state.cut)
+            return Evidence(present=present, at_ns=world.clock.now_ns(), what=what)
+        return await self._link.verify(_link(state), world)
+
+
+def _link(state: PartitionState) -> LinkFaultState:
+    if state.link is None:
+        raise InjectError("the state of this partition names neither a link nor a cut")
+    return state.link
+
+
+class LinkPartition(ToxicFault):
     """`partition` toxics on the embedded proxy, `timeout` 0 on Toxiproxy. `apply` cut half-way leaves a one-way cut."""
 
     kind = "partition"
@@ -29,7 +95,7 @@ class Partition(ToxicFault):
         self.params = params
 
     def streams(self) -> tuple[str, ...]:
-        return STREAMS[self.params.direction]
+        return {"both": ("upstream", "downstream"), "out": ("upstream",), "in": ("downstream",)}[self.params.direction]
 
     def toxics(self, state: LinkFaultState, world: World) -> tuple[Toxic, ...]:
         kind, attributes = ("partition", {}) if world.links.embedded else ("timeout", {"timeout": 0})
@@ -65,14 +131,25 @@ class Partition(ToxicFault):
 
 KIND = FaultKind(
     name="partition",
-    doc="a cut: nothing crosses the link, nothing is closed",
+    doc="a cut: nothing crosses, nothing is closed",
     params=PartitionParams,
     code="harness.faults.partition:Partition",
-    example="{fault: partition, between: [{region: eu-west}, {region: us-east}], for: 10s}",
-    targets=frozenset({"link"}),
+    example="{fault: partition, between: [{role: leader}, {service: db}], for: 10s}",
+    targets=frozenset({"link", "cut"}),
+    ends=ENDS,
     two_sided=True,
+    able=require_kernel,
     what="stop everything on {target}",
     clients_see="open connections hear nothing and are not closed; a new connect hangs or is accepted and hears nothing",
     on_revert="younger than 10 s: connections resume where they stood; older: they are reset (Toxiproxy closes them)",
     witness="the proxy reads nothing and accepts nobody (embedded), read back (Toxiproxy)",
+    words={
+        "cut": Words(
+            what="stop everything between {target}",
+            clients_see="clients of either side: nothing; across, packets vanish and connects hang (reject: they are refused,"
+            " and open connections reset)",
+            on_revert="the rules are dropped at once: open connections resume with what the kernel kept, unless a side gave up",
+            witness="a connect from each side to each port of the other, stopped by the rules",
+        )
+    },
 )

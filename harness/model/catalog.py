@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from harness.errors import HarnessBug
 from harness.model.fields import JsonObject, Params
+from harness.model.plan import Target
 
 __all__ = [
     "Catalog",
@@ -20,11 +21,12 @@ __all__ = [
     "ProbeKind",
     "Role",
     "UnknownKindError",
+    "Words",
     "load_dotted",
 ]
 
 Role = Literal["fault", "host", "probe", "check"]
-TargetKind = Literal["instance", "link", "stack", "load"]
+TargetKind = Literal["instance", "link", "cut", "stack", "load"]
 K = TypeVar("K", bound="Kind")
 
 
@@ -53,22 +55,37 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """A fault's sentences: what is done; what new and open connections see meanwhile; what revert does and what happens to
+    open ones then; what proves it. The first three with `{target}` and the parameters in them.
+    """
+
+    what: str
+    clients_see: str
+    on_revert: str
+    witness: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultKind(Kind):
     """A fault. `code(params)` gives an `Injector`.
 
     `targets`: what it may be applied to ("stack" and "load": the whole, so that no `on` is needed); `hosts`: host kinds on
-    which it works (for instance targets). `instant` faults take no `for`; `http` ones need a link with `http: true` on the
-    embedded fault proxy. `what`, `clients_see` and `on_revert` are sentences for plan, docs and report, with `{target}` in
-    them: what is done; what new and open connections see meanwhile; what revert does and what happens to open ones then.
+    which it works (for instance targets); `ends`: those whose instances may be an end of a cut. `instant` faults take no
+    `for`; `http` ones need a link with `http: true` on the embedded fault proxy. `what`, `clients_see` and `on_revert` are
+    sentences for plan, docs and report, with `{target}` in them: what is done; what new and open connections see meanwhile;
+    what revert does and what happens to open ones then. `words` are the sentences for targets on which they differ.
 
     `holds`: what of its target only one fault can have, with parameters in it ("file {file}"); "*" is all of it. Faults of
     one kind that do the same share the last of them, and those of a kind with `layers` (its injector is `Layered`) may
     differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
     `unfit(params, host)` says why it cannot be had with these parameters on a host of that kind; None when it can.
+    `able(target)` raises UnsafeError where this machine cannot do it.
     """
 
     targets: frozenset[TargetKind]
     hosts: frozenset[str] = frozenset()
+    ends: frozenset[str] = frozenset()
     instant: bool = False
     two_sided: bool = False
     needs_start: bool = False
@@ -81,6 +98,13 @@ class FaultKind(Kind):
     clients_see: str
     on_revert: str
     witness: str
+    words: Mapping[TargetKind, Words] = field(default_factory=dict)
+    able: Callable[[Target], None] | None = None
+
+    def sentences(self, target: str) -> Words:
+        """Its sentences for a kind of target."""
+        own = Words(what=self.what, clients_see=self.clients_see, on_revert=self.on_revert, witness=self.witness)
+        return next((words for kind, words in self.words.items() if kind == target), own)
 
     def refusal(self, params: JsonObject, host: str) -> str | None:
         """Why it does not work with these parameters on a host of that kind; None when it does."""

@@ -9,22 +9,44 @@ from typing import Literal
 from harness.model.experiment import Experiment
 from harness.model.fields import JsonObject
 
-__all__ = ["BudgetForecast", "Plan", "PlannedFault", "PlannedStep", "Target"]
+__all__ = ["BudgetForecast", "CutEnd", "Plan", "PlannedFault", "PlannedStep", "Target"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutEnd:
+    """One instance of a side of a cut. `address` and `user` are its own, shared with nobody outside its side, or None.
+
+    `role`: it is one of the candidates for that role, and belongs to the side if it holds the role at apply.
+    """
+
+    instance: str
+    address: str | None = None
+    user: str | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One thing that a fault touches: an instance or a link, by name; or the stack, or the load, as a whole.
+    """One thing that a fault touches: an instance, a link, or a cut between two sides of instances, by name; or the stack, or
+    the load, as a whole.
 
-    `role` is set when the holder is asked for at apply; then `name` is the role and `candidates` the frozen set of
-    instances that may hold it.
+    A `role` is asked for its holder at apply; then `name` is the role and `candidates` the frozen set of instances that
+    may hold it. A `cut` has `sides`, the first and the second.
     """
 
-    kind: Literal["instance", "link", "role", "stack", "load"]
+    kind: Literal["instance", "link", "role", "cut", "stack", "load"]
     name: str
     region: str | None = None
     host: str | None = None
     candidates: tuple[str, ...] = ()
+    sides: tuple[tuple[CutEnd, ...], tuple[CutEnd, ...]] = ((), ())
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles whose holders must be asked for before it can be applied."""
+        if self.kind == "role":
+            return (self.name,)
+        return tuple(dict.fromkeys(end.role for side in self.sides for end in side if end.role is not None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,6 +68,7 @@ def _planned(entry: FaultEntry, at_ns: int, experiment: Experiment, catalog: Cat
     kind = catalog.fault(entry.kind)
     targets, side = resolve_targets(entry, experiment.stack, catalog, experiment.seed)
     shown = ", ".join(_shown(target) for target in targets)
+    words = kind.sentences(targets[-1].kind)  # of links and a cut, the cut's, which say more
     return [
         PlannedFault(
             id=name,
@@ -80,9 +81,9 @@ def _planned(entry: FaultEntry, at_ns: int, experiment: Experiment, catalog: Cat
             jitter_ns=entry.jitter_ns,
             ends_itself=entry.ends_itself,
             expect_no_impact=entry.expect_no_impact,
-            what=kind.what.format(target=shown, **_worded(entry)),
-            clients_see=kind.clients_see.format(target=shown, **_worded(entry)),
-            on_revert=kind.on_revert.format(target=shown, **_worded(entry)),
+            what=words.what.format(target=shown, **_worded(entry)),
+            clients_see=words.clients_see.format(target=shown, **_worded(entry)),
+            on_revert=words.on_revert.format(target=shown, **_worded(entry)),
             side=side,
         )
         for name, begin_ns in occurrences(entry, at_ns)
@@ -105,7 +106,9 @@ def _spoken(value: str) -> str:
 def _shown(target: Target) -> str:
     if target.kind in ("stack", "load"):
         return f"the {target.kind}"
-    return f"whoever holds {target.name}" if target.kind == "role" else f"{target.kind} {target.name}"
+    if target.kind == "role":
+        return f"whoever holds {target.name}"
+    return " and ".join(target.name.split(" | ")) if target.kind == "cut" else f"{target.kind} {target.name}"
 
 
 def _long_enough(experiment: Experiment, window_ns: int) -> None:

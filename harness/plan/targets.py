@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from typing import Literal
 
 from harness.errors import UnsafeError
 from harness.model.catalog import Catalog, FaultKind
-from harness.model.experiment import BlastRadius, FaultEntry, Selector
+from harness.model.experiment import BlastRadius, FaultEntry
 from harness.model.plan import PlannedFault, Target
-from harness.model.stack import Instance, Link, Stack
+from harness.model.stack import Instance, Stack
+from harness.plan.cuts import between
+from harness.plan.selection import draw, link_target, listed, may_touch, opted_in
 from harness.units import parse_duration
 
 __all__ = ["check_caps", "refuse_overlaps", "resolve_targets"]
@@ -27,67 +27,19 @@ def resolve_targets(
     """
     kind = catalog.fault(entry.kind)
     if entry.between is not None:
-        return _between(entry, stack)
+        return between(entry, stack, kind)
     if entry.on is None:  # spec refuses that for all but these
         whole: Literal["stack", "load"] = "load" if "load" in kind.targets else "stack"
         return (Target(kind=whole, name=whole),), ()
     selector = entry.on
     if selector.by == "role":
-        return tuple(_role(name, stack, kind, entry) for name in selector.names), ()
+        return tuple(_role(name, stack, kind, entry, catalog) for name in selector.names), ()
     if selector.by == "link":
         links = [stack.links[name] for name in selector.names]
-        return tuple(
-            _link_target(link, stack, entry.id, kind) for link in _pick(links, selector.pick, seed, entry.id)
-        ), ()
-    instances = _drillable(_instances(selector, stack), selector, stack, entry.id)
-    picked = _pick(instances, selector.pick, seed, entry.id)
+        drawn = draw(links, selector.pick, seed, entry.id)
+        return tuple(link_target(link, stack, entry.id, kind) for link in drawn), ()
+    picked = draw(opted_in(selector, stack, entry.id), selector.pick, seed, entry.id)
     return tuple(_instance_target(instance, kind, entry, catalog) for instance in picked), ()
-
-
-def _instances(selector: Selector, stack: Stack) -> list[Instance]:
-    if selector.by == "instance":
-        return [stack.instances[name] for name in selector.names]
-    return [instance for instance in stack.instances.values() if getattr(instance, selector.by) in selector.names]
-
-
-def _is_drillable(instance: Instance, stack: Stack) -> bool:
-    names = {instance.name, f"instance:{instance.name}"}
-    # what has no region must not match "region:*"
-    names |= {
-        f"{by}:{name}" for by, name in (("region", instance.region), ("service", instance.service)) if name is not None
-    }
-    return any(fnmatchcase(name, pattern) for name in names for pattern in stack.drillable)
-
-
-def _drillable(instances: list[Instance], selector: Selector, stack: Stack, fault: str) -> list[Instance]:
-    allowed = [instance for instance in instances if _is_drillable(instance, stack)]
-    refused = [instance.name for instance in instances if instance not in allowed]
-    if not instances or not allowed:
-        wanted = f"{selector.by} {', '.join(selector.names)}"
-        why = "matches no instance" if not instances else f"matches only what is not drillable: {', '.join(refused)}"
-        raise UnsafeError(
-            f"fault {fault!r}: {wanted} {why}", remedy="name what may be broken under `drillable:` in the stack file"
-        )
-    if refused and not selector.only_drillable:
-        raise UnsafeError(
-            f"fault {fault!r}: {selector.by} {', '.join(selector.names)} contains {', '.join(refused)}, which is not drillable",
-            remedy="add it to `drillable:` in the stack file, or narrow with `only: drillable`",
-        )
-    return allowed
-
-
-def _pick(candidates: Sequence, pick: str, seed: int, fault: str) -> list:  # type: ignore[type-arg]
-    if pick == "all":
-        return list(candidates)
-    share = float(pick.rstrip("%")) / 100 if pick.endswith("%") else None
-    count = math.ceil(share * len(candidates)) if share is not None else int(pick)
-    if not 1 <= count <= len(candidates):
-        raise UnsafeError(
-            f"fault {fault!r}: `pick: {pick}` asks for {count} of {len(candidates)} matching targets",
-            remedy="pick at least 1 and at most what matches",
-        )
-    chosen = random.Random(f"{seed}:pick:{fault}").sample(range(len(candidates)), count)
-    return [candidates[index] for index in sorted(chosen)]
 
 
 def _instance_target(instance: Instance, kind: FaultKind, entry: FaultEntry, catalog: Catalog) -> Target:
@@ -106,91 +58,61 @@ def _instance_target(instance: Instance, kind: FaultKind, entry: FaultEntry, cat
     return Target(kind="instance", name=instance.name, region=instance.region, host=host)
 
 
-def _role(name: str, stack: Stack, kind: FaultKind, entry: FaultEntry) -> Target:
-    candidates = tuple(
-        instance.name
-        for instance in stack.instances.values()
-        if _is_drillable(instance, stack) and kind.refusal(entry.params, instance.host.kind) is None
-    )
-    if not candidates:
+def _role(name: str, stack: Stack, kind: FaultKind, entry: FaultEntry, catalog: Catalog) -> Target:
+    fitting = [
+        one
+        for one in stack.instances.values()
+        if may_touch(one, stack) and kind.refusal(entry.params, one.host.kind) is None
+    ]
+    if not fitting:
         raise UnsafeError(f"fault {entry.id!r}: no drillable instance could hold role {name!r}")
+    candidates = tuple(_instance_target(one, kind, entry, catalog).name for one in fitting)
     return Target(kind="role", name=name, candidates=candidates)
 
 
-def _link_target(link: Link, stack: Stack, fault: str, kind: FaultKind | None = None) -> Target:
-    names = {link.name, f"link:{link.name}"}
-    if not any(fnmatchcase(name, pattern) for name in names for pattern in stack.drillable):
-        raise UnsafeError(
-            f"fault {fault!r}: link {link.name} is not drillable", remedy=f'add "link:{link.name}" to `drillable:`'
-        )
-    if kind is not None and kind.http:
-        if not link.http:
-            raise UnsafeError(
-                f"fault {fault!r}: {kind.name} acts on HTTP, and link {link.name} is not declared to carry it",
-                remedy="add `http: true` to the link in the stack file",
-            )
-        if stack.fault_proxy != "embedded":
-            raise UnsafeError(
-                f"fault {fault!r}: {kind.name} needs the embedded fault proxy, and the stack uses {stack.fault_proxy}",
-                remedy="use `fault_proxy: embedded`: Toxiproxy knows bytes only",
-            )
-    ends = [stack.instances[name] for name in (link.to, link.source) if name in stack.instances]  # not `clients`
-    region = next((end.region for end in ends if end.region), None)
-    return Target(kind="link", name=link.name, region=region)
-
-
-def _between(entry: FaultEntry, stack: Stack) -> tuple[tuple[Target, ...], tuple[str, ...]]:
-    assert entry.between is not None
-    first, second = ({name for selector in side for name in _side(selector, stack)} for side in entry.between)
-    both = first & second
-    if both:
-        second -= both  # who is on both sides counts for the first
-    direction = entry.params.get("direction", "both")
-    crossing = []
-    for link in stack.links.values():
-        outward = link.source in first and link.to in second
-        inward = link.source in second and link.to in first
-        if (outward and direction in ("both", "out")) or (inward and direction in ("both", "in")):
-            crossing.append(link)
-    if not crossing:
-        raise UnsafeError(
-            f"fault {entry.id!r}: no link runs between {_names(first)} and {_names(second)}",
-            remedy="declare the path under `links:` so that it runs through the fault proxy",
-        )
-    region = next((stack.instances[name].region for name in sorted(first)), None)
-    targets = tuple(_link_target(link, stack, entry.id) for link in crossing)
-    return tuple(Target(kind="link", name=t.name, region=region) for t in targets), tuple(sorted(first))
-
-
-def _side(selector: Selector, stack: Stack) -> Iterable[str]:
-    if selector.by == "role":
-        raise UnsafeError(
-            "a role cannot be a side of a partition over links yet", remedy="name instances, a service or a region"
-        )
-    return [instance.name for instance in _instances(selector, stack)]
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "nothing"
-
-
 def check_caps(faults: Sequence[PlannedFault], stack: Stack, caps: BlastRadius) -> None:
-    """Raise UnsafeError when the faults together touch more regions, or a larger share of the instances, than allowed."""
-    regions = {target.region for fault in faults for target in fault.targets if target.region}
-    if len(regions) > caps.regions:
+    """Raise UnsafeError when the faults together touch more regions, or a larger share of the instances, than allowed.
+
+    Of a cut the smaller side counts: it is cut off from the rest. A role counts as one instance, in one region more unless
+    all its candidates are in regions that are touched anyway.
+    """
+    targets = [target for fault in faults for target in fault.targets]
+    touched = {target.name for target in targets if target.kind == "instance"}
+    roles = {target.name: target.candidates for target in targets if target.kind == "role"}
+    for target in targets:
+        if target.kind == "cut":
+            fixed, held = _cut_off(target)
+            touched |= fixed
+            roles |= held
+    regions = {target.region for target in targets if target.region and target.kind != "cut"}
+    regions |= {region for name in touched if (region := stack.instances[name].region)}
+    moving = {name for name, who in roles.items() if {stack.instances[one].region for one in who} - regions - {None}}
+    if len(regions) + len(moving) > caps.regions:
+        where = listed([*regions, *(f"that of the holder of {name}" for name in moving)])
         raise UnsafeError(
-            f"the timeline touches {len(regions)} regions ({_names(regions)}), more than the cap of {caps.regions}",
-            remedy=f"raise `blast_radius: {{regions: {len(regions)}}}` if that is meant",
+            f"the timeline touches {len(regions) + len(moving)} regions ({where}), more than the cap of {caps.regions}",
+            remedy=f"raise `blast_radius: {{regions: {len(regions) + len(moving)}}}` if that is meant",
         )
-    touched = {target.name for fault in faults for target in fault.targets if target.kind == "instance"}
+    count = len(touched) + sum(not touched.issuperset(who) for who in roles.values())
     ours = [instance for instance in stack.instances.values() if instance.host.kind != "external"]
-    if ours and len(touched) > caps.share_ratio * len(ours):
-        share = len(touched) / len(ours)
+    if ours and count > caps.share_ratio * len(ours):
+        share = count / len(ours)
         raise UnsafeError(
-            f"the timeline touches {len(touched)} of {len(ours)} instances ({share:.0%}),"
+            f"the timeline touches {count} of {len(ours)} instances ({share:.0%}),"
             f" more than the cap of {caps.share_ratio:.0%}",
             remedy=f'raise `blast_radius: {{share: "{math.ceil(share * 100)}%"}}` if that is meant',
         )
+
+
+def _cut_off(target: Target) -> tuple[set[str], dict[str, tuple[str, ...]]]:
+    """The instances of a cut's smaller side, and its roles with their candidates; a role counts as one. A tie: the first side."""
+    sides = []
+    for side in target.sides:
+        fixed = {end.instance for end in side if end.role is None}
+        roles = {end.role for end in side if end.role is not None}
+        held = {role: tuple(end.instance for end in side if end.role == role) for role in roles}
+        sides.append((fixed, held))
+    return min(sides, key=lambda side: len(side[0]) + len(side[1]))
 
 
 def refuse_overlaps(faults: Sequence[PlannedFault], catalog: Catalog) -> None:
@@ -204,7 +126,7 @@ def refuse_overlaps(faults: Sequence[PlannedFault], catalog: Catalog) -> None:
             shared = {(t.kind, t.name) for t in one.targets} & {(t.kind, t.name) for t in other.targets}
             if shared and not _nests(one, other, catalog) and _together(one, other, catalog):
                 raise UnsafeError(
-                    f"faults {one.id!r} and {other.id!r} stand on {_names(name for _, name in shared)} at the same time",
+                    f"faults {one.id!r} and {other.id!r} stand on {listed(name for _, name in shared)} at the same time",
                     remedy="let the first end before the second begins",
                 )
 

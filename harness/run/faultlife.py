@@ -85,7 +85,7 @@ class FaultLife:
     async def inject(self, resolve_role: Callable[[Target], Any], until_ns: int) -> None:
         """Apply to every target and witness. Raises InjectError when any target could not be prepared or applied."""
         async with self._settled, AsyncExitStack() as locks:
-            targets = [await resolve_role(target) if target.kind == "role" else target for target in self.fault.targets]
+            targets = [await resolve_role(target) if target.roles else target for target in self.fault.targets]
             holds = {hold for target in targets if (hold := self._hold(target)) is not None}
             for hold in sorted(holds, key=lambda hold: (hold.target, hold.what)):  # one order for all: no deadlock
                 await locks.enter_async_context(self._holds.lock(hold))

@@ -87,6 +87,7 @@ class StackSession:
         else:
             # Socket paths have at most 108 bytes: the run directory's own would be too long.
             self._state_dir = tempfile.mkdtemp(prefix="blackstart-")
+            os.chmod(self._state_dir, 0o711)  # instances of other users pass through it to their own directories
             await self._own(journal)
         self._open(journal, clock)
         self._guard = await Guard.arm(journal)

@@ -73,7 +73,9 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StateDir:
-    """A state directory. Only its owner may look inside: launches hold environments, and environments hold secrets."""
+    """A state directory. Only its owner may list it, and read launches: those hold environments, and environments hold
+    secrets. Others may pass through to the directory that is theirs.
+    """
 
     path: str
 
@@ -98,7 +100,7 @@ class StateDir:
 
     def make(self) -> None:
         """Create it."""
-        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        os.makedirs(self.path, mode=0o711, exist_ok=True)
 
     def _file(self, instance: str, ending: str) -> Path:
         return Path(self.path, f"{instance.replace('/', '%2F')}.{ending}")

@@ -311,7 +311,7 @@ async def test_a_cut_that_newcomers_cross_is_not_witnessed(rig: SimpleNamespace)
     injector = made("partition")
     state = await injector.prepare(LINK, rig.world)
     await injector.apply(state, rig.world)
-    for name in state.toxics:  # somebody tampers with it: it stands, and hits nobody
+    for name in state.link.toxics:  # somebody tampers with it: it stands, and hits nobody
         path = f"/proxies/eu-db/toxics/{name}"
         await rig.links._plain("PATCH", path, {"toxicity": 0})
     evidence = await injector.witness(state, rig.world)

@@ -1,0 +1,22 @@
+"""Whether this machine can do what a plan asks of it. Looks, and touches nothing."""
+
+from __future__ import annotations
+
+from harness.errors import UnsafeError
+from harness.model.catalog import Catalog
+from harness.model.plan import Plan
+
+__all__ = ["require_able"]
+
+
+def require_able(plan: Plan, catalog: Catalog) -> None:
+    """Return when every fault can be carried out here. Raises UnsafeError naming the fault, what is missing and the remedy."""
+    for fault in plan.faults:
+        able = catalog.fault(fault.kind).able
+        if able is None:
+            continue
+        for target in fault.targets:
+            try:
+                able(target)
+            except UnsafeError as exc:
+                raise UnsafeError(f"fault {fault.id!r}: {exc.message}", remedy=exc.remedy) from exc
