@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.history.events import AbortEvent, FaultEvent, NoteEvent
+from harness.history.events import AbortEvent, FaultEvent, NoteEvent, ProbeEvent
 from harness.history.history import History
 from harness.history.table import OpTable
 from harness.judge import Inputs, judge, matches_expectation
@@ -223,3 +223,28 @@ def test_a_record_torn_anywhere_is_never_a_pass_and_never_an_exception() -> None
         assert judged(torn).verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.DIRTY), length
         empty = History(ops=OpTable.of([]), events=whole.events[:length])
         assert judged(empty).verdict is not Verdict.PASS
+
+
+def test_a_run_without_a_fault_passes_and_states_no_recovery() -> None:
+    limits = (scene.rule("good", ">=", 0.99, "ratio"), scene.rule("latency.p99", "<=", S, "ns"))
+    plan = replace(scene.plan_of(limits=limits), faults=())
+    result = run(outages=(), plan=plan, faults=[])
+    assert result.verdict is Verdict.PASS, result.reasons
+    assert result.measures.recovery.state == "unknown" and result.measures.recovery.interval is None
+    assert result.measures.disruptions == ()
+    assert result.measures.smallest_outage_ns is not None, "the noise floor: what this load could have seen"
+    broken = run(outages=(scene.outage(1),), plan=plan, faults=[])
+    assert broken.verdict is not Verdict.PASS
+
+
+@pytest.mark.parametrize("ok", [None, False])
+def test_a_probe_that_gave_no_sample_makes_its_objective_unknown(ok: bool | None) -> None:
+    """A metric source that is empty, or only ever fails, is not a metric of zero."""
+    samples = tuple(
+        ProbeEvent(at_ns=EFFECT + n * S, took_ns=MS, name="lag", ok=False, error="empty answer") for n in range(5)
+    )
+    plan = scene.plan_of(limits=(scene.rule("probe.lag.max", "<=", 1, "number"),))
+    result = run(plan=plan, more=samples if ok is False else ())
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.objectives[0].status is Status.UNKNOWN and result.objectives[0].observed == "unknown"
+    assert "no sample" in result.objectives[0].why

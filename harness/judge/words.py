@@ -92,6 +92,11 @@ def findings(
         ):
             text = f"{objective.text}: met with {format_ratio(max(0.0, objective.margin_ratio))} to spare ({objective.observed})"
             found.append(Finding(severity="medium", text=text))
+    found += [
+        Finding(severity="low", text=note.text)
+        for note in of_type(case.history.events, NoteEvent)
+        if note.code == "wall-clock"
+    ]
     back = measures.recovery_return
     if back.state == "recovered" and back.interval is not None and back.interval.hi_ns is not None:
         text = f"putting the fault back disrupted service a second time, for {format_duration(back.interval.hi_ns)}"

@@ -22,7 +22,7 @@ from harness.model.ports import Engine, LiveBatch, LoadJob
 from harness.model.predicate import Predicate
 from harness.model.wiring import Wiring
 from harness.run.abort import AbortTripped, Interrupts
-from harness.run.clock import MonotonicClock
+from harness.run.clock import MonotonicClock, WallWatch
 from harness.run.faultlife import FaultLife
 from harness.run.holds import Holds
 from harness.run.journal import Closed, Journal
@@ -109,6 +109,7 @@ class Conductor:
         self.plan = plan
         self.run_dir = run_dir
         self.clock = MonotonicClock()
+        self._wall = WallWatch(self.clock)
         self.recorder = Recorder(run_dir.events)
         self.interrupts = Interrupts()
         self._catalog = catalog
@@ -314,6 +315,9 @@ class Conductor:
         if not dirty:
             self._journal.append(Closed(by="conductor"))
         self._journal.close()
+        stepped = self._wall.stepped()
+        if stepped:
+            self._note("wall-clock", stepped, "warning")
         self._phase("seal")
         self.recorder.seal()
 

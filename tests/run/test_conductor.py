@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+import time
 import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -385,3 +386,23 @@ async def test_our_own_bug_heals_and_says_so(tmp_path: Path, monkeypatch: pytest
     assert [(abort.by, abort.reason) for abort in ran.aborts] == [("error", "ZeroDivisionError: division by zero")]
     assert not Toy.broken
     assert ran.engine.calls[-1] == "close"
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+async def test_a_wall_clock_that_is_stepped_is_on_record_and_changes_no_duration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    calm = await conduct(tmp_path / "calm", plan())
+    assert "wall-clock" not in calm.notes
+    real = time.time_ns
+
+    async def step(_: Conductor) -> None:
+        await until(lambda: bool(Toy.broken))
+        monkeypatch.setattr("time.time_ns", lambda: real() + step_s * 1_000_000_000)
+
+    ran = await conduct(tmp_path / "stepped", plan(), meanwhile=step)
+    note = ran.notes["wall-clock"]
+    assert note.level == "warning" and f"{'forward' if step_s > 0 else 'back'} by 60 m" in note.text
+    assert ran.phases == calm.phases
+    instants = [event.at_ns for event in ran.events]
+    assert instants == sorted(instants) and instants[-1] < 60_000 * MS
