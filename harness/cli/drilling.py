@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.model.experiment import Experiment
     from harness.model.plan import Plan
     from harness.model.result import Result
+    from harness.run.lock import Locks
     from harness.run.permit import Consent
     from harness.store.rundir import RunDir
 
@@ -212,36 +213,66 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
 
     Raises UnsafeError, before a run directory is made, for what may not be run now; StoreError.
     """
+    from harness.errors import UnsafeError
     from harness.model.stack import Stack
     from harness.plan.make import dump_plan
     from harness.registry import catalog
     from harness.run.able import require_able
+    from harness.run.lock import lock_keys, locked
     from harness.run.lock import register as live
-    from harness.run.lock import stack_lock
     from harness.run.outcome import rejudge
     from harness.run.permit import Consent, permit
+    from harness.run.recover import unfinished_runs
     from harness.store.rundir import RunDir
 
     require_able(plan, catalog())
     facts = permit(plan, consent or Consent(), datetime.now(UTC))
-    run_dir = RunDir.create(reports, plan.experiment.name, datetime.now(UTC))
     stack: Stack = plan.experiment.stack
-    with stack_lock(stack, run_dir.run_id, catalog()), live(run_dir.run_id, run_dir.path, stack.name):
-        run_dir.write("plan.json", dump_plan(plan))
-        say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
-        asyncio.run(_conduct(plan, run_dir, facts))
-        return rejudge(run_dir, catalog()), run_dir
+    finished: list[NoteEvent] = []
+    for dead in unfinished_runs():
+        if dead.stack == stack.name:
+            _finish(Path(dead.run_dir), finished)
+    run_dir = RunDir.create(reports, plan.experiment.name, datetime.now(UTC))
+    keys = lock_keys(stack, catalog())
+    try:
+        with (
+            locked(keys, run_dir.run_id, run_dir.path, lambda dead: _finish(dead, finished)) as locks,
+            live(run_dir.run_id, run_dir.path, stack.name),
+        ):
+            run_dir.write("plan.json", dump_plan(plan))
+            say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
+            asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished)))
+            return rejudge(run_dir, catalog()), run_dir
+    except UnsafeError:
+        run_dir.discard()
+        raise
 
 
-async def _conduct(plan: Plan, run_dir: RunDir, facts: tuple[NoteEvent, ...]) -> None:
+def _finish(run_dir: Path, notes: list[NoteEvent]) -> None:
+    """Put back what a dead run left on this stack, and take note of it. Raises UnsafeError when that fails."""
+    from harness.history.events import NoteEvent
+    from harness.registry import catalog
+    from harness.run.recover import finish_earlier
+
+    outcome = asyncio.run(finish_earlier(run_dir, catalog()))
+    text = (
+        f"run {outcome.run_id} had died unfinished; put back first: {', '.join(outcome.reverted) or 'nothing was left'}"
+    )
+    say(text)
+    notes.append(NoteEvent(at_ns=0, code="finished-earlier", text=text, level="warning"))
+
+
+async def _conduct(plan: Plan, run_dir: RunDir, locks: Locks, facts: tuple[NoteEvent, ...]) -> None:
     from harness.load.engine import AsyncioEngine
     from harness.measure.live import LiveWindow
     from harness.registry import catalog
     from harness.run.conductor import Conductor, Parts
     from harness.run.session import StackSession
 
-    parts = Parts(session=StackSession(plan, run_dir, catalog()), engine=AsyncioEngine(), live=LiveWindow(plan))
-    conductor = Conductor(plan, run_dir, catalog(), parts)
+    session = StackSession(plan, run_dir, catalog(), locks.renew)
+    conductor = Conductor(
+        plan, run_dir, catalog(), Parts(session=session, engine=AsyncioEngine(), live=LiveWindow(plan))
+    )
     conductor.recorder.listen(Progress(sys.stderr).event)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

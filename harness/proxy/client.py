@@ -25,12 +25,14 @@ from harness.model.ports import LinkCounters, LinkState, Toxic
 from harness.proxy.process import ServerProcess
 from harness.proxy.wire import body_of, in_thread, same, state_of
 
-__all__ = ["OWN_PREFIX", "Links", "PlainLinks", "ToxiproxyLinks", "revive_links"]
+__all__ = ["OWN_PREFIX", "Announce", "Links", "PlainLinks", "ToxiproxyLinks", "revive_links"]
 
 OWN_PREFIX = "blackstart-"
 """Every toxic of ours begins so; any other is somebody's, and stays."""
 
 CALL_LIMIT_S = 3.0
+Announce = Callable[[str, str, str], None]
+"""Told the name, listen and upstream of a proxy just before it is made."""
 T = TypeVar("T")
 _server: ContextVar[tuple[str, int]] = ContextVar("toxiproxy_server")
 
@@ -143,9 +145,17 @@ class Links:
         found: JsonObject = links[link]
         return found
 
-    async def create(self, name: str, listen: str, upstream: str, options: Mapping[str, bool]) -> LinkState:
+    async def create(
+        self,
+        name: str,
+        listen: str,
+        upstream: str,
+        options: Mapping[str, bool],
+        announce: Announce = lambda name, listen, upstream: None,
+    ) -> LinkState:
         """A new proxy, or the very same one that its server has already: that one is used, and never deleted by us.
 
+        A new one is announced before it is made, so that it can be removed whatever happens next.
         Raises UnsafeError when the name or the port is taken.
         """
         known = await self._plain("GET", "/proxies")
@@ -161,6 +171,7 @@ class Links:
         body: JsonObject = {"name": name, "listen": listen, "upstream": upstream, "enabled": True}
         if self._embedded:
             body["blackstart"] = dict(options)
+        announce(name, listen, upstream)
         try:
             state = state_of(await self._plain("POST", "/proxies", body))
         except InjectError as exc:
@@ -226,6 +237,20 @@ class Links:
             await self._plain("POST", f"/proxies/{quote(link, safe='')}/toxics", body_of(toxic))
         if link in self._closed:
             await self._plain("POST", f"/proxies/{quote(link, safe='')}", {"enabled": False})
+
+    async def delete_made(self, name: str, listen: str, upstream: str) -> bool:
+        """Remove a proxy that a run announced, for whoever finishes that run; one that leads elsewhere is someone else's.
+
+        Whether there was one. Raises InjectError when the server does not answer.
+        """
+        known = await self._plain("GET", "/proxies")
+        if name not in known:
+            return False
+        state = state_of(known[name])
+        if (state.listen.rpartition(":")[2], state.upstream) != (listen.rpartition(":")[2], upstream):
+            return False
+        await self._plain("DELETE", f"/proxies/{quote(name, safe='')}", missing_ok=True)
+        return True
 
     @staticmethod
     def _own_only(state: LinkState) -> LinkState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from harness.errors import InjectError, UnsafeError
 from harness.model.stack import Stack
 from harness.model.wiring import Wiring
-from harness.proxy.client import Links, ToxiproxyLinks
+from harness.proxy.client import Announce, Links, ToxiproxyLinks
 from harness.proxy.process import ServerProcess
 
 __all__ = ["StartedProxy", "create_links", "proxy_command", "start_embedded", "start_toxiproxy", "wait_for_proxy"]
@@ -35,6 +36,7 @@ class StartedProxy:
     links: ToxiproxyLinks
     log: Path
     command: tuple[str, ...]
+    env: Mapping[str, str]
     on_restart: Callable[[int], None] | None = None
 
     @property
@@ -54,6 +56,7 @@ class StartedProxy:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={**os.environ, **self.env},
                 start_new_session=True,
             )
         if self.on_restart is not None:
@@ -65,8 +68,8 @@ class StartedProxy:
         return ServerProcess.of(self.pid)
 
 
-async def start_embedded(seed: int, log: Path) -> StartedProxy:
-    """The server, ready. Raises UnsafeError, nothing left running, when it does not come up."""
+async def start_embedded(seed: int, log: Path, env: Mapping[str, str] | None = None) -> StartedProxy:
+    """The server, ready; `env` is added to its environment. Raises UnsafeError, nothing left running, when it does not come up."""
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -79,6 +82,7 @@ async def start_embedded(seed: int, log: Path) -> StartedProxy:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
+            env={**os.environ, **(env or {})},
             start_new_session=True,
         )
     assert process.stdout is not None
@@ -94,13 +98,13 @@ async def start_embedded(seed: int, log: Path) -> StartedProxy:
         raise
     links = ToxiproxyLinks(f"http://{ready['host']}:{ready['port']}", embedded=True)
     command = _command("embedded", ready["port"], seed)
-    started = StartedProxy(process=process, links=links, log=log, command=command)
+    started = StartedProxy(process=process, links=links, log=log, command=command, env=env or {})
     started.host_links()
     return started
 
 
-async def start_toxiproxy(log: Path) -> StartedProxy:
-    """Shopify's `toxiproxy-server` from PATH, ready on a free loopback port.
+async def start_toxiproxy(log: Path, env: Mapping[str, str] | None = None) -> StartedProxy:
+    """Shopify's `toxiproxy-server` from PATH, ready on a free loopback port; `env` is added to its environment.
 
     Raises UnsafeError, nothing left running, when there is none or it does not come up.
     """
@@ -112,6 +116,7 @@ async def start_toxiproxy(log: Path) -> StartedProxy:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env={**os.environ, **(env or {})},
             start_new_session=True,
         )
     links = ToxiproxyLinks(f"http://127.0.0.1:{port}", embedded=False)
@@ -128,7 +133,7 @@ async def start_toxiproxy(log: Path) -> StartedProxy:
         raise
     if process.returncode is not None:
         raise UnsafeError(f"toxiproxy-server ended with code {process.returncode}", remedy=f"see {log}")
-    started = StartedProxy(process=process, links=links, log=log, command=command)
+    started = StartedProxy(process=process, links=links, log=log, command=command, env=env or {})
     started.host_links()
     return started
 
@@ -185,10 +190,16 @@ def _free_port() -> int:
         return port
 
 
-async def create_links(links: Links, stack: Stack, wiring: Wiring, upstreams: Mapping[str, str]) -> Mapping[str, str]:
+async def create_links(
+    links: Links,
+    stack: Stack,
+    wiring: Wiring,
+    upstreams: Mapping[str, str],
+    announce: Announce = lambda name, listen, upstream: None,
+) -> Mapping[str, str]:
     """Put every link of the stack on the server, each to its "host:port" in `upstreams`; link -> where it listens.
 
-    Raises UnsafeError for a taken name or port.
+    Those that are made, and not there already, are announced first. Raises UnsafeError for a taken name or port.
     """
     made = {}
     for link in stack.links.values():
@@ -200,6 +211,6 @@ async def create_links(links: Links, stack: Stack, wiring: Wiring, upstreams: Ma
                 remedy="use `fault_proxy: embedded`, or drop `http: true` and let clients speak TLS through the link",
             )
         options = {"mirror_refusal": True, "http": link.http, "tls": tls}
-        state = await links.create(link.name, wiring.links[link.name], upstreams[link.name], options)
+        state = await links.create(link.name, wiring.links[link.name], upstreams[link.name], options, announce)
         made[link.name] = state.listen
     return made

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, RevertError
+from harness.errors import HarnessError, InjectError, RevertError, StoreError
 from harness.model.catalog import Catalog
+from harness.model.ports import Injector
+from harness.proxy.client import PlainLinks
 from harness.run.journal import PROXY, REAPER, Closed, Intent, Journal, JournalView, Reverted
 from harness.run.process import end_process, is_alive
 from harness.run.undo import finish, patience_ns
@@ -21,6 +24,8 @@ __all__ = ["Aftermath", "resolve", "revert_intents"]
 
 REVERT_LIMIT_NS = 10_000_000_000
 BEGAN_GRACE_NS = 3_000_000_000
+Outcome = tuple[str, str, tuple[str, ...]]
+"""What it was, the problem ("" when it is put back) and the commands that would do it by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,40 +46,47 @@ async def resolve(path: Path, catalog: Catalog, *, by: str, end_spawned: bool = 
     """Revert every unresolved intent of a journal, then end what the run started. Idempotent; legal on a closed journal.
 
     Faults first: a process that is about to be ended must still be thawed. Targets in parallel, newest intent first on
-    each; one failure never stops the rest. Raises StoreError for an unreadable journal only.
+    each; one failure never stops the rest, not even one to write to the journal. Raises StoreError for a journal that
+    cannot be read or opened.
     """
     view = JournalView.read(path)
-    if view.opened is None:
+    if view.opened is None and not view.spawned:
         return Aftermath(run_id=path.parent.name, reverted=(), unresolved=(), ended=())
     journal = Journal(path)
     try:
-        world = revive_world(view.opened, catalog)
-        outcomes = await revert_intents(view.unresolved, world, catalog, journal, by)
-        left = await _end_began(view, world) if end_spawned and not view.closed else []
-        ended = await _end_spawned(view) if end_spawned else ()
-        unresolved = (*((name, what, commands) for name, what, commands in outcomes if what), *left)
+        outcomes: list[Outcome] = []
+        world = revive_world(view.opened, catalog) if view.opened is not None else None
+        if world is not None:
+            outcomes = await revert_intents(view.unresolved, world, catalog, journal, by)
+        ended: tuple[str, ...] = ()
+        if end_spawned:
+            outcomes += await _end_began(view, world) if world is not None and not view.closed else []
+            ended, left = await _end_spawned(view, world)
+            outcomes += left
+        unresolved = tuple(outcome for outcome in outcomes if outcome[1])
         if not unresolved and not view.closed and end_spawned:
-            journal.append(Closed(by=by))
+            _write(journal, Closed(by=by))
     finally:
         journal.close()
     reverted = tuple(name for name, what, _ in outcomes if not what)
-    return Aftermath(run_id=view.opened.run_id, reverted=reverted, unresolved=unresolved, ended=ended)
+    run_id = view.opened.run_id if view.opened is not None else path.parent.name
+    return Aftermath(run_id=run_id, reverted=reverted, unresolved=unresolved, ended=ended)
 
 
 async def revert_intents(
     intents: tuple[Intent, ...], world: RunWorld, catalog: Catalog, journal: Journal, by: str
-) -> list[tuple[str, str, tuple[str, ...]]]:
+) -> list[Outcome]:
     """Revert and verify intents, newest first on each target, targets in parallel: (id, problem or "", commands) of each."""
-    lanes: dict[str, list[Intent]] = defaultdict(list)
+    lanes: dict[tuple[str, str], list[Intent]] = defaultdict(list)
     for intent in intents:
-        lanes[intent.target.name].append(intent)
-    outcomes: list[tuple[str, str, tuple[str, ...]]] = []
+        lanes[intent.target.kind, intent.target.name].append(intent)
+    outcomes: list[Outcome] = []
 
     async def lane(queue: list[Intent]) -> None:
         for intent in queue:
             problem, commands = await _revert_one(intent, world, catalog)
             what = problem or "reverted and verified"
-            journal.append(Reverted(id=intent.id, verified=not problem, by=by, what=what))
+            _write(journal, Reverted(id=intent.id, verified=not problem, by=by, what=what))
             outcomes.append((intent.id, problem, commands))
 
     async with asyncio.TaskGroup() as group:
@@ -84,9 +96,12 @@ async def revert_intents(
 
 
 async def _revert_one(intent: Intent, world: RunWorld, catalog: Catalog) -> tuple[str, tuple[str, ...]]:
-    kind = catalog.fault(intent.kind)
-    injector = kind.load()(kind.params.model_validate(intent.params))
-    state = injector.state_type.model_validate(intent.state)
+    try:
+        kind = catalog.fault(intent.kind)
+        injector: Injector = kind.load()(kind.params.model_validate(intent.params))
+        state = injector.state_type.model_validate(intent.state)
+    except Exception as exc:  # a plugin that is gone or broken: said, and no obstacle to the others
+        return f"{intent.id}: cannot tell how to undo it: {exc}", ()
 
     async def put_back() -> None:
         await injector.revert(state, world)
@@ -107,11 +122,13 @@ async def _end_began(view: JournalView, world: RunWorld) -> list[tuple[str, str,
 
     async def end(name: str) -> None:
         try:
-            await world.host(name).stop(BEGAN_GRACE_NS)
+            host = world.host(name)
+            try:
+                await host.stop(BEGAN_GRACE_NS)
+            finally:
+                await host.close()
         except HarnessError as exc:
             left.append((name, f"started by the run, cannot be stopped: {exc}", ("blackstart recover",)))
-        finally:
-            await world.host(name).close()
 
     async with asyncio.TaskGroup() as group:
         for name in dict.fromkeys(view.began):
@@ -119,13 +136,44 @@ async def _end_began(view: JournalView, world: RunWorld) -> list[tuple[str, str,
     return left
 
 
-async def _end_spawned(view: JournalView) -> tuple[str, ...]:
-    """End load workers, then the stack with its process host, then the fault proxy that the stack ran through."""
+def _write(journal: Journal, record: Reverted | Closed) -> None:
+    """Journal it if that can be done: on a full disk things are put back all the same, and again by the next who looks."""
+    try:
+        journal.append(record)
+    except StoreError as exc:
+        sys.stderr.write(f"blackstart: {exc}\n")
+
+
+async def _end_spawned(view: JournalView, world: RunWorld | None) -> tuple[tuple[str, ...], list[Outcome]]:
+    """End load workers, then the stack with its process host, then links made at others' fault proxies, then our own proxy.
+
+    Who was ended, and what could not be.
+    """
     ended = await _end_processes(view, range(PROXY))
+    left: list[Outcome] = []
     if view.opened is not None and view.opened.state_dir is not None:
-        ended += await end_stack(view.opened.state_dir)
-        shutil.rmtree(view.opened.state_dir, ignore_errors=True)
-    return ended + await _end_processes(view, range(PROXY, REAPER + 1))
+        try:
+            ended += await end_stack(view.opened.state_dir)
+            shutil.rmtree(view.opened.state_dir, ignore_errors=True)
+        except HarnessError as exc:
+            left.append((f"stack {view.opened.stack}", str(exc), ()))
+    left += await _unmake(view, world)
+    return ended + await _end_processes(view, range(PROXY, REAPER + 1)), left
+
+
+async def _unmake(view: JournalView, world: RunWorld | None) -> list[Outcome]:
+    left: list[Outcome] = []
+    if world is None or not view.made:
+        return left
+    links = world.links
+    assert isinstance(links, PlainLinks)  # what `revive_world` gives
+    for made in view.made:
+        try:
+            await links.delete_made(made.link, made.listen, made.upstream)
+        except InjectError as exc:
+            command = f"curl -X DELETE {links.url}/proxies/{made.link}"
+            left.append((f"link {made.link}", str(exc), (command,)))
+    return left
 
 
 async def _end_processes(view: JournalView, orders: range) -> tuple[str, ...]:

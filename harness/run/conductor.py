@@ -276,8 +276,10 @@ class Conductor:
 
     async def _heal(self) -> None:
         if self._timeline is not None and any(life.stands for life in self._timeline.lives):
-            self._phase("heal")
-            await self._timeline.heal()
+            try:
+                self._phase("heal")
+            finally:  # on a full disk, too
+                await self._timeline.heal()
 
     async def _after(self) -> None:
         """Drain and, unless a person stopped the run, final reads; a rule's abort settles first."""
@@ -306,20 +308,24 @@ class Conductor:
 
     async def _close(self) -> None:
         """Stop the load, then the stack; seal the record. Runs on every way out."""
-        report = await self._engine.close()
-        self.recorder.emit(LoadEvent(at_ns=self.clock.now_ns(), report=asdict(report)))
-        left = await self._session.stop()
-        for what in left:
-            self._note("residue", what, "dirty")
-        dirty = bool(left) or (self._timeline is not None and bool(self._timeline.unreverted))
-        if not dirty:
-            self._journal.append(Closed(by="conductor"))
-        self._journal.close()
-        stepped = self._wall.stepped()
-        if stepped:
-            self._note("wall-clock", stepped, "warning")
-        self._phase("seal")
-        self.recorder.seal()
+        try:
+            try:
+                report = await self._engine.close()
+                self.recorder.emit(LoadEvent(at_ns=self.clock.now_ns(), report=asdict(report)))
+            finally:
+                left = await self._session.stop()
+            for what in left:
+                self._note("residue", what, "dirty")
+            dirty = bool(left) or (self._timeline is not None and bool(self._timeline.unreverted))
+            if not dirty:
+                self._journal.append(Closed(by="conductor"))
+            stepped = self._wall.stepped()
+            if stepped:
+                self._note("wall-clock", stepped, "warning")
+            self._phase("seal")
+        finally:
+            self._journal.close()
+            self.recorder.seal()
 
     def exposed(self, fault: PlannedFault) -> None:
         """Record how much crossed a fault's links before it: the proof that load reaches them."""

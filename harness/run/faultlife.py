@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import HarnessError, InjectError, RevertError
+from harness.errors import HarnessError, InjectError, RevertError, StoreError
 from harness.history.events import FaultEvent, FaultStage
 from harness.model.catalog import FaultKind
 from harness.model.plan import PlannedFault, Target
@@ -29,8 +29,11 @@ __all__ = ["FaultLife", "Unreverted"]
 APPLY_LIMIT_S = 30.0
 WITNESS_LIMIT_S = 10.0
 REVERT_LIMIT_NS = 15_000_000_000
-DEADLINE_SLACK_NS = 20_000_000_000
-"""How long past its planned end a fault may stand before the reaper reverts it over the conductor's head."""
+DEADLINE_SLACK_NS = 45_000_000_000
+"""How long past its planned end a fault may stand before the reaper reverts it over the conductor's head.
+
+Longer than `apply` may take: what the reaper put back must not be applied after it.
+"""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class FaultLife:
         self._holds = holds
         self._standing: list[_Standing] = []
         self._settled = asyncio.Lock()
+        self._unrecorded: list[StoreError] = []
 
     @property
     def stands(self) -> bool:
@@ -81,6 +85,11 @@ class FaultLife:
     def _made(self) -> Injector:
         injector: Injector = self.kind.load()(self.kind.params.model_validate(self.fault.params))
         return injector
+
+    @property
+    def touched(self) -> frozenset[tuple[str, str]]:
+        """Kind and name of every target that was applied to, role holders by their own names."""
+        return frozenset((standing.target.kind, standing.target.name) for standing in self._standing)
 
     async def inject(self, resolve_role: Callable[[Target], Any], until_ns: int) -> None:
         """Apply to every target and witness. Raises InjectError when any target could not be prepared or applied."""
@@ -178,7 +187,10 @@ class FaultLife:
         return evidence.present, evidence.what
 
     async def revert(self) -> tuple[Unreverted, ...]:
-        """Put back every target that may be broken; what could not be. A cancel meanwhile is raised after the reverts."""
+        """Put back every target that may be broken; what could not be. A cancel meanwhile is raised after the reverts.
+
+        What cannot be recorded (a full disk) does not keep anything from being put back: StoreError comes afterwards.
+        """
         async with self._settled:
             open_ = [standing for standing in self._standing if not standing.done]
             results = await asyncio.gather(*(self._revert(standing) for standing in open_), return_exceptions=True)
@@ -188,6 +200,8 @@ class FaultLife:
                 unreverted.append(Unreverted(id=standing.intent.id, what=str(result), commands=result.commands))
             elif isinstance(result, BaseException):
                 raise result
+        if self._unrecorded:
+            raise self._unrecorded[0]
         return tuple(unreverted)
 
     async def _revert(self, standing: _Standing) -> None:
@@ -206,14 +220,14 @@ class FaultLife:
         present, what = await self._look(standing)
         if not present and above and self.kind.layers:
             present, what = True, f"covered by {', '.join(layer.fault for layer in above)}: {what}"
-        self._emit(standing.target, "still-there" if present else "gone-early", what)
-        self._emit(standing.target, "reverting")
+        self._tell(standing.target, "still-there" if present else "gone-early", what)
+        self._tell(standing.target, "reverting")
         limit_ns = max(REVERT_LIMIT_NS, 2 * patience_ns(standing.injector))
         try:
             await finish(lambda: self._put_back(standing, left), limit_ns, standing.intent.id)
         except RevertError as exc:
-            self._emit(standing.target, "unverified", str(exc))
-            self._journal.append(Reverted(id=standing.intent.id, verified=False, by="conductor", what=str(exc)))
+            self._tell(standing.target, "unverified", str(exc))
+            self._journaled(Reverted(id=standing.intent.id, verified=False, by="conductor", what=str(exc)))
             raise
 
     async def _put_back(self, standing: _Standing, left: tuple[Layer, ...]) -> None:
@@ -221,21 +235,33 @@ class FaultLife:
             if isinstance(standing.injector, Layered):
                 await standing.injector.compose(standing.state, [layer.injector for layer in left], self._world)
             what = f"left to {', '.join(layer.fault for layer in left)}, which stands on the same original"
-            self._emit(standing.target, "reverted")
-            self._emit(standing.target, "verified", what)
+            self._tell(standing.target, "reverted")
+            self._tell(standing.target, "verified", what)
             self._close(standing, what)
             return
         await standing.injector.revert(standing.state, self._world)
-        self._emit(standing.target, "reverted")
+        self._tell(standing.target, "reverted")
         evidence = await standing.injector.verify(standing.state, self._world)
         if evidence.present:
             raise RevertError(evidence.what)
-        self._emit(standing.target, "verified", evidence.what)
+        self._tell(standing.target, "verified", evidence.what)
         self._close(standing, evidence.what)
 
     def _close(self, standing: _Standing, what: str) -> None:
-        self._journal.append(Reverted(id=standing.intent.id, verified=True, by="conductor", what=what))
         standing.done = True
+        self._journaled(Reverted(id=standing.intent.id, verified=True, by="conductor", what=what))
+
+    def _journaled(self, record: Reverted) -> None:
+        try:
+            self._journal.append(record)
+        except StoreError as exc:
+            self._unrecorded.append(exc)
+
+    def _tell(self, target: Target, stage: FaultStage, what: str = "") -> None:
+        try:
+            self._emit(target, stage, what)
+        except StoreError as exc:
+            self._unrecorded.append(exc)
 
     def _emit(self, target: Target, stage: FaultStage, what: str = "") -> None:
         self._recorder.emit(

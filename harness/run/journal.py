@@ -1,14 +1,15 @@
 """The undo journal: what a run means to break, on disk before it is broken, and how to put it back without the run.
 
-Append-only JSON lines, each fsynced before the call returns. A torn last line is tolerated: its intent was never carried
-out. Conductor, reaper and `recover` all append; later lines win.
+Append-only JSON lines, each fsynced before the call returns. A torn line is tolerated where a writer died or the disk was
+full: its intent was never carried out. Whoever writes after it says so first (`Resumed`); any other damage is an error.
+Conductor, reaper and `recover` all append; later lines win.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +30,8 @@ __all__ = [
     "Intent",
     "Journal",
     "JournalView",
+    "Linked",
+    "Made",
     "Opened",
     "Reverted",
     "Spawned",
@@ -39,8 +42,9 @@ __all__ = [
 class Opened:
     """First line: whose journal it is, and what the world looks like to whoever must finish it.
 
-    `hosts` maps instance -> {"kind": ..., "recipe": ...}; `links` is the fault proxy's recipe; `state_dir` is where the
-    process host keeps what it started (None: nothing is started by this run).
+    `hosts` maps instance -> {"kind": ..., "recipe": ...}; `links` is the recipe of a fault proxy that was there before
+    (see `Linked` for one that the run starts); `state_dir` is where the process host keeps what it started, and all that
+    carries its mark is the run's (None: nothing is started by this run). Written before anything is made or started.
     """
 
     t: Literal["opened"] = "opened"
@@ -79,6 +83,24 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """The fault proxy that the run started answers; `recipe` is its control's."""
+
+    t: Literal["linked"] = "linked"
+    recipe: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A link about to be made on a fault proxy that outlives the run; it is removed with it."""
+
+    t: Literal["made"] = "made"
+    link: str
+    listen: str
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """A fault about to be applied to one target. `deadline_ns`: past it the reaper reverts even under a living conductor."""
 
@@ -111,7 +133,16 @@ class Closed:
     by: str
 
 
-Record = Annotated[Opened | Spawned | Began | Intent | Reverted | Closed, Field(discriminator="t")]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """The line before this one may be torn; what follows is whole again."""
+
+    t: Literal["resumed"] = "resumed"
+
+
+Record = Annotated[
+    Opened | Spawned | Linked | Made | Began | Intent | Reverted | Closed | Resumed, Field(discriminator="t")
+]
 
 
 @cache
@@ -125,16 +156,22 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            size = os.fstat(self._fd).st_size
+            self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
         except OSError as exc:
             raise StoreError(f"{path}: cannot open the undo journal: {exc.strerror}") from exc
 
-    def append(self, record: Opened | Spawned | Began | Intent | Reverted | Closed) -> None:
+    def append(self, record: Opened | Spawned | Linked | Made | Began | Intent | Reverted | Closed) -> None:
         line: bytes = _adapter().dump_json(record) + b"\n"
+        if self._torn:
+            line = b"\n" + _adapter().dump_json(Resumed()) + b"\n" + line
         try:
             if os.write(self._fd, line) != len(line):
+                self._torn = True
                 raise OSError("short write")
             os.fsync(self._fd)
+            self._torn = False
         except OSError as exc:
             raise StoreError(f"{self.path}: cannot write the undo journal: {exc}") from exc
 
@@ -150,6 +187,7 @@ class JournalView:
     intents: tuple[Intent, ...]
     reverted: tuple[Reverted, ...]
     spawned: tuple[Spawned, ...]
+    made: tuple[Made, ...]
     closed: bool
     began: tuple[str, ...] = ()
 
@@ -157,11 +195,16 @@ class JournalView:
     def read(cls, path: Path) -> JournalView:
         """The journal so far. Raises StoreError when it cannot be read or a line other than the last is damaged."""
         records = tuple(_parse(path))
+        opened = next((record for record in records if isinstance(record, Opened)), None)
+        for record in records:
+            if opened is not None and isinstance(record, Linked):
+                opened = replace(opened, links=record.recipe)
         return cls(
-            opened=next((record for record in records if isinstance(record, Opened)), None),
+            opened=opened,
             intents=tuple(record for record in records if isinstance(record, Intent)),
             reverted=tuple(record for record in records if isinstance(record, Reverted)),
             spawned=tuple(record for record in records if isinstance(record, Spawned)),
+            made=tuple(record for record in records if isinstance(record, Made)),
             closed=any(isinstance(record, Closed) for record in records),
             began=tuple(record.instance for record in records if isinstance(record, Began)),
         )
@@ -178,12 +221,20 @@ def _parse(path: Path) -> Iterator[Any]:
         lines = path.read_bytes().split(b"\n")
     except OSError as exc:
         raise StoreError(f"{path}: cannot read the undo journal: {exc.strerror}") from exc
+    damaged: ValidationError | None = None
+    damaged_at = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            yield _adapter().validate_json(line)
+            record = _adapter().validate_json(line)
         except ValidationError as exc:
-            if number == len(lines):
-                return
-            raise StoreError(f"{path}:{number}: damaged undo journal line") from exc
+            if damaged is None:
+                damaged, damaged_at = exc, number
+            continue
+        if damaged is not None and not isinstance(record, Resumed):
+            raise StoreError(f"{path}:{damaged_at}: damaged undo journal line") from damaged
+        damaged = None
+        yield record
+    if damaged is not None and not lines[-1]:  # it ends with a line that was written whole
+        raise StoreError(f"{path}:{damaged_at}: damaged undo journal line") from damaged

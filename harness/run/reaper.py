@@ -54,7 +54,7 @@ async def _watch(journal: Path, kinds: Catalog) -> str | None:
 
 async def _revert_overdue(path: Path, kinds: Catalog) -> None:
     view = JournalView.read(path)
-    if view.opened is None:
+    if view.opened is None or not view.unresolved:
         return
     now_ns = time.monotonic_ns() - view.opened.origin_ns
     overdue = overdue_intents(view.unresolved, now_ns, kinds)

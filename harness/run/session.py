@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,13 +26,15 @@ from harness.proxy.launch import StartedProxy, create_links, start_embedded, sta
 from harness.run.conductor import LiveView
 from harness.run.guard import Guard
 from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
-from harness.run.journal import PROXY, Began, Journal, Opened, Spawned
+from harness.run.journal import PROXY, Began, Journal, Linked, Made, Opened, Spawned
 from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
 from harness.run.world import RunWorld
 from harness.stacks.bring_up import bring_up
 from harness.stacks.client import end_stack
+from harness.stacks.launch import StateDir
 from harness.stacks.locate import located_hosts, with_places
+from harness.stacks.procfs import MARKER
 from harness.stacks.wire import allocate, upstream
 from harness.store.rundir import RunDir
 
@@ -46,8 +49,11 @@ _STOP_GRACE_NS = 3_000_000_000
 class StackSession:
     """A `conductor.Session` over real parts. Starts what does not run, attaches to what does, ends only what it started."""
 
-    def __init__(self, plan: Plan, run_dir: RunDir, catalog: Catalog) -> None:
+    def __init__(
+        self, plan: Plan, run_dir: RunDir, catalog: Catalog, renew_locks: Callable[[], None] = lambda: None
+    ) -> None:
         self._plan = plan
+        self._renew_locks = renew_locks
         self._stack = plan.experiment.stack
         self._run_dir = run_dir
         self._catalog = catalog
@@ -83,14 +89,15 @@ class StackSession:
             )
         self._hosted = find_hosted(self._stack)
         if self._hosted is not None:
-            await self._attach(self._hosted, recorder, clock)
+            self._attach(self._hosted, recorder, clock)
         else:
-            # Socket paths have at most 108 bytes: the run directory's own would be too long.
-            self._state_dir = tempfile.mkdtemp(prefix="blackstart-")
-            os.chmod(self._state_dir, 0o711)  # instances of other users pass through it to their own directories
-            await self._own(journal)
+            await self._own()
         self._open(journal, clock)
+        if self._state_dir:
+            os.makedirs(self._state_dir, exist_ok=True)
+            os.chmod(self._state_dir, 0o711)  # instances of other users pass through it to their own directories
         self._guard = await Guard.arm(journal)
+        await self._link(journal)
 
         def beginning(name: str) -> None:
             if not self._catalog.host(self._stack.instances[name].host.kind).started_by_run:
@@ -100,7 +107,7 @@ class StackSession:
         await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock, beginning)
         return RunWorld(self._run_dir.run_id, clock, self._wiring, self._hosts, self._links)
 
-    async def _attach(self, hosted: HostedStack, recorder: Recorder, clock: Clock) -> None:
+    def _attach(self, hosted: HostedStack, recorder: Recorder, clock: Clock) -> None:
         """Use what `stack up` brought up, its fault proxy too. Raises UnsafeError when it is not whole, or another."""
         fits(hosted, self._stack)
         text = f"attached to stack {hosted.name}, up since {hosted.since_utc}"
@@ -109,12 +116,16 @@ class StackSession:
         self._log_starts = hosted.log_sizes()
         if hosted.links is not None:
             self._links = ToxiproxyLinks(hosted.links["url"], embedded=hosted.links["embedded"])
-            upstreams = {name: upstream(self._stack, self._wiring, link) for name, link in self._stack.links.items()}
-            await create_links(self._links, self._stack, self._wiring, upstreams)  # adopts those that are there
         self._hosts = revive_hosts(hosted, self._catalog)
 
-    async def _own(self, journal: Journal) -> None:
-        """Make what this run will start: addresses, the fault proxy, hosts."""
+    async def _own(self) -> None:
+        """Choose addresses and make hosts for what this run will start. Nothing runs yet."""
+        # Socket paths have at most 108 bytes: the run directory's own would be too long. Made once it is journaled.
+        self._state_dir = os.path.join(tempfile.gettempdir(), f"blackstart-{secrets.token_hex(6)}")
+        if self._stack.links and "://" in self._stack.fault_proxy:
+            self._links = ToxiproxyLinks(self._stack.fault_proxy, embedded=False)
+        elif self._stack.links:
+            self._refuse_to_strand()
         self._wiring = replace(allocate(self._stack, self._state_dir), run_dir=str(self._run_dir.path))
         settings = HostSettings(
             run_id=self._run_dir.run_id,
@@ -129,32 +140,42 @@ class StackSession:
 
         located = self._hosts = located_hosts(self._stack, self._catalog, make)
         self._wiring = await with_places(self._stack, self._wiring, located)
-        await self._start_proxy(journal)
         self._hosts = {name: located.get(name) or make(instance) for name, instance in self._stack.instances.items()}
 
-    async def _start_proxy(self, journal: Journal) -> None:
+    async def _link(self, journal: Journal) -> None:
+        """Start the run's own fault proxy unless there is one, and put the stack's links on it; those there are adopted."""
         if not self._stack.links:
             return
-        log = self._run_dir.logs / "fault-proxy.log"
-        if self._stack.fault_proxy in ("embedded", "toxiproxy"):
-            self._refuse_to_strand()
-            if self._stack.fault_proxy == "embedded":
-                self._proxy = await start_embedded(self._plan.experiment.seed, log)
-            else:
-                self._proxy = await start_toxiproxy(log)
+        if self._links is None:
+            self._links = await self._start_proxy(journal)
 
-            def spawned(pid: int) -> None:
-                journal.append(Spawned(what="fault proxy", pid=pid, ticks=start_ticks(pid), order=PROXY))
+        def announce(name: str, listen: str, upstream: str) -> None:
+            if self._proxy is None:  # a proxy of our own ends with its links
+                journal.append(Made(link=name, listen=listen, upstream=upstream))
 
-            spawned(self._proxy.pid)
-            self._proxy.on_restart = spawned
-            self._links = self._proxy.links
-        else:
-            self._links = ToxiproxyLinks(self._stack.fault_proxy, embedded=False)
         self._made_links = tuple(self._stack.links)
         upstreams = {name: upstream(self._stack, self._wiring, link) for name, link in self._stack.links.items()}
-        listening = await create_links(self._links, self._stack, self._wiring, upstreams)
-        self._wiring = replace(self._wiring, links=listening)
+        listening = await create_links(self._links, self._stack, self._wiring, upstreams, announce)
+        for name, where in listening.items():
+            if where.rpartition(":")[2] != self._wiring.links[name].rpartition(":")[2]:
+                raise UnsafeError(f"link {name}: told to listen at {self._wiring.links[name]}, it does at {where}")
+        journal.append(Linked(recipe=self._links.recipe()))
+
+    async def _start_proxy(self, journal: Journal) -> Links:
+        log = self._run_dir.logs / "fault-proxy.log"
+        # By its mark it is found although we die before it is journaled.
+        env = {MARKER: StateDir.at(self._state_dir).marker("fault proxy")}
+        if self._stack.fault_proxy == "embedded":
+            self._proxy = await start_embedded(self._plan.experiment.seed, log, env)
+        else:
+            self._proxy = await start_toxiproxy(log, env)
+
+        def spawned(pid: int) -> None:
+            journal.append(Spawned(what="fault proxy", pid=pid, ticks=start_ticks(pid), order=PROXY))
+
+        spawned(self._proxy.pid)
+        self._proxy.on_restart = spawned
+        return self._proxy.links
 
     def _refuse_to_strand(self) -> None:
         """Raise UnsafeError when a fault proxy of this run would end under a client that lives on.
@@ -247,9 +268,10 @@ class StackSession:
         return counts[-1] - counts[0] if counts else None
 
     def assure(self) -> None:
-        """Tell the reaper that we live; nothing before it is armed and after it was dismissed."""
+        """Tell the reaper, and whoever waits for our locks, that we live; nothing before it is armed or after it was dismissed."""
         if self._guard is not None:
             self._guard.assure()
+            self._renew_locks()
 
     async def guarded(self) -> str:
         """How the reaper ended, when it does before we dismiss it."""

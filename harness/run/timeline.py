@@ -92,8 +92,28 @@ class Timeline:
         return max([*ends, *(step.at_ns + step.within_ns for step in self._steps)], default=0)
 
     async def heal(self) -> None:
-        """Revert everything that still stands, all at once."""
-        await asyncio.gather(*(self._revert(life) for life in self.lives if life.stands))
+        """Revert everything that still stands: last in first out where faults share a target, all others at once.
+
+        One failure never stops the rest; what could not be recorded is raised when all is done (StoreError, in a group).
+        """
+        failures: list[Exception] = []
+        begun: list[tuple[FaultLife, asyncio.Task[None]]] = []
+
+        async def one(life: FaultLife, later: list[asyncio.Task[None]]) -> None:
+            if later:
+                await asyncio.wait(later)
+            try:
+                await self._revert(life)
+            except Exception as exc:  # raised below, once nothing is left to revert
+                failures.append(exc)
+
+        async with asyncio.TaskGroup() as group:
+            for life in sorted(self.lives, key=lambda each: each.fault.at_ns, reverse=True):
+                if life.stands:
+                    later = [task for other, task in begun if other.touched & life.touched]
+                    begun.append((life, group.create_task(one(life, later))))
+        if failures:
+            raise ExceptionGroup("not all of it could be put back and recorded", failures)
 
     async def _inject(self, life: FaultLife, until_ns: int) -> None:
         self._scene.exposed(life.fault)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
-from harness.errors import HarnessBug, InjectError
+from harness.errors import HarnessBug, HarnessError, InjectError
 from harness.model.catalog import Catalog
 from harness.model.ports import Clock, Host, LinkControl
 from harness.model.wiring import Wiring
@@ -41,7 +42,13 @@ class RunWorld:
 
 
 def revive_world(opened: Opened, catalog: Catalog) -> RunWorld:
-    """The world of a run that is gone. Touches nothing; parts that are gone too show when they are used."""
-    hosts = {name: catalog.host(made["kind"]).load().revive(made["recipe"]) for name, made in opened.hosts.items()}
+    """The world of a run that is gone. Touches nothing; parts that are gone too show when they are used.
+
+    A host that cannot be revived (its kind is not installed here) is left out: the others' faults can still be undone.
+    """
+    hosts = {}
+    for name, made in opened.hosts.items():
+        with contextlib.suppress(HarnessError, KeyError, ValueError):
+            hosts[name] = catalog.host(made["kind"]).load().revive(made["recipe"])
     links = revive_links(opened.links) if opened.links is not None else None
     return RunWorld(opened.run_id, MonotonicClock(opened.origin_ns), opened.wiring, hosts, links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -74,6 +75,12 @@ class RunDir:
     @property
     def inputs(self) -> Path:
         return self.path / "inputs"
+
+    def discard(self) -> None:
+        """Remove the directory of a run that never began; legal when it holds folders only. Recorded files stay."""
+        for folder in (self.ops, self.logs, self.inputs, self.path):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def write(self, name: str, text: str) -> Path:
         """Write a derived file whole, or not at all. Raises StoreError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.errors import InjectError, UnsafeError
+from harness.errors import InjectError, StoreError, UnsafeError
 from harness.history.events import AbortEvent, FaultEvent, NoteEvent, PhaseEvent, of_type, read_events
 from harness.model.catalog import Catalog, FaultKind
 from harness.model.experiment import ArrivalSpec, CheckSpec, Experiment, LoadSpec, SteadyState
@@ -406,3 +407,99 @@ async def test_a_wall_clock_that_is_stepped_is_on_record_and_changes_no_duration
     assert ran.phases == calm.phases
     instants = [event.at_ns for event in ran.events]
     assert instants == sorted(instants) and instants[-1] < 60_000 * MS
+
+
+def several(*faults: tuple[str, str, int], fail: str = "") -> Plan:
+    """A plan of (id, target, at in ms), all standing until heal; `fail` is the last one's."""
+    made = plan(for_ns=None)
+    one = made.faults[0]
+    planned = tuple(
+        dataclasses.replace(
+            one,
+            id=name,
+            entry=name,
+            at_ns=at * MS,
+            targets=(Target(kind="link", name=target),),
+            params={"fail": fail if index == len(faults) - 1 else ""},
+        )
+        for index, (name, target, at) in enumerate(faults)
+    )
+    return dataclasses.replace(made, faults=planned)
+
+
+async def test_heal_is_last_in_first_out_on_a_target_and_failures_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = await conduct(
+        tmp_path, several(("first", "a", 1), ("second", "a", 2), ("aside", "b", 3), ("third", "a", 4), fail="revert")
+    )
+    ends = [event.id for event in of_type(ran.events, FaultEvent) if event.stage in ("verified", "unverified")]
+    # "third" is tried once more at the very end
+    assert [name for name in dict.fromkeys(ends) if name != "aside"] == ["third", "second", "first"]
+    assert {event.id for event in of_type(ran.events, FaultEvent) if event.stage == "verified"} >= {"aside"}
+
+
+async def test_three_targets_of_which_one_cannot_be_broken_are_all_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B4: an inject that fails half-way over its targets."""
+    touched = []
+    real = Toy.apply
+
+    async def apply(self: Toy, state: Any, world: Any) -> None:
+        touched.append(len(touched))
+        await real(self, state, world)
+        if len(touched) == 2:
+            raise InjectError("the second of three says no")
+
+    monkeypatch.setattr(Toy, "apply", apply)
+    made = plan(for_ns=None)
+    targets = tuple(Target(kind="link", name=name) for name in ("a", "b", "c"))
+    three = dataclasses.replace(made, faults=(dataclasses.replace(made.faults[0], targets=targets),))
+    ran = await conduct(tmp_path, three)
+    assert touched == [0, 1, 2]
+    assert ran.notes["inject"].level == "unprovable", "exit 3, never a pass"
+    assert "the second of three says no" in ran.notes["inject"].text
+    assert sorted(record.id for record in ran.journal.reverted if record.verified) == ["down@a", "down@b", "down@c"]
+    assert ran.journal.closed
+    assert not Toy.broken
+
+
+@pytest.mark.parametrize("what", ["events", "journal"])
+async def test_a_disk_that_fills_up_keeps_nothing_from_being_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What cannot be recorded proves nothing (exit 6), but it is put back and the stack is ended all the same."""
+    from harness.run.journal import Journal
+    from harness.run.recorder import Recorder
+
+    full = []
+
+    def check(path: Path) -> None:
+        if full:
+            raise StoreError(f"{path}: no space left on device")
+
+    def emit(self: Recorder, event: Any) -> None:
+        check(self.path)
+        real_emit(self, event)
+
+    def append(self: Journal, record: Any) -> None:
+        check(self.path)
+        real_append(self, record)
+
+    real_emit, real_append = Recorder.emit, Journal.append
+    if what == "events":
+        monkeypatch.setattr(Recorder, "emit", emit)
+    else:
+        monkeypatch.setattr(Journal, "append", append)
+
+    async def fill(conductor: Conductor) -> None:
+        await until(lambda: bool(Toy.broken))
+        full.append(True)
+
+    session = FakeSession()
+    # A full journal lets the run end with its verdict void; full events end it with an error. Either way it is put back.
+    with contextlib.suppress(StoreError, ExceptionGroup):
+        await conduct(tmp_path, several(("one", "a", 1), ("two", "b", 40)), session=session, meanwhile=fill)
+    assert not Toy.broken
+    assert session.stopped == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,39 @@ def test_a_closed_journal_says_so(tmp_path: Path) -> None:
     journal.append(Closed(by="reaper"))
     journal.close()
     assert JournalView.read(path).closed
+
+
+def test_what_is_written_after_a_torn_line_is_read_and_the_torn_line_is_not(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    for piece in (b'{"t":"intent","id":"torn@c","fa', b'\n{"t":"resu'):
+        path.write_bytes(path.read_bytes() + piece)
+    journal = Journal(path)
+    journal.append(Reverted(id="down@b", verified=True, by="reaper", what="ok"))
+    journal.append(Closed(by="reaper"))
+    journal.close()
+    view = JournalView.read(path)
+    assert view.unresolved == ()
+    assert view.closed
+    assert [intent.id for intent in view.intents] == ["down@a", "down@b"]
+
+
+def test_a_short_write_is_an_error_and_does_not_spoil_the_next_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    journal = Journal(path)
+    with monkeypatch.context() as patch:
+        real = os.write
+        patch.setattr(os, "write", lambda fd, line: real(fd, line[:20]))
+        with pytest.raises(StoreError, match="short write"):
+            journal.append(intent("lost@c"))
+    journal.append(intent("kept@d"))
+    journal.close()
+    assert [one.id for one in JournalView.read(path).intents] == ["down@a", "down@b", "kept@d"]
+
+
+def test_a_whole_last_line_that_is_damaged_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_bytes(path.read_bytes() + b"{broken}\n")
+    with pytest.raises(StoreError, match="damaged undo journal line"):
+        JournalView.read(path)
