@@ -45,7 +45,7 @@ def capacity(job: LoadJob, spec: ArrivalSpec, wanted: int, trace_s: tuple[float,
     users_min = max(1, job.users, wanted)
     if job.users_max is not None:
         return Capacity(users_min=min(users_min, job.users_max), users_max=job.users_max, deadline_ns=deadline_ns)
-    busy = peak_rate_per_s(spec, deadline_ns, trace_s=trace_s) * deadline_ns / NS_PER_S
+    busy = peak_rate_per_s(spec, deadline_ns, trace_s=trace_s) * job.surge_factor * deadline_ns / NS_PER_S
     return Capacity(users_min=users_min, users_max=max(users_min, math.ceil(busy * _HEADROOM)), deadline_ns=deadline_ns)
 
 

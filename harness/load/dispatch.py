@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import dropwhile, takewhile
 
 from harness.load.capacity import Capacity, draw_groups, group_shares, share_of
 from harness.load.op import OpContext, dropped_row
@@ -18,7 +19,7 @@ from harness.load.pacing import Alarm, open_alarm
 from harness.load.pool import Pool
 from harness.load.pulse import Lateness
 from harness.load.user import Desk, Place, User
-from harness.model.arrivals import arrivals, stripe
+from harness.model.arrivals import arrivals, stripe, surge_arrivals
 from harness.model.experiment import ArrivalSpec
 from harness.model.ports import LoadJob
 from harness.units import NS_PER_S
@@ -56,6 +57,21 @@ class _Prober:
     count: int = field(default=0)
 
 
+class _Stream:
+    """Arrivals that are this worker's, in order; `due` is the next, None when there is none. `prefix` keeps numbers apart."""
+
+    def __init__(self, prefix: str, coming: Iterator[tuple[int, tuple[int, str | None]]]) -> None:
+        self._prefix, self._coming = prefix, coming
+        self.due = next(coming, None)
+
+    def until(self, now_ns: int) -> Iterator[tuple[str, int, str | None]]:
+        """(number, instant, group) of those due by now, each once."""
+        while self.due is not None and self.due[1][0] <= now_ns:
+            number, (at_ns, group) = self.due
+            self.due = next(self._coming, None)
+            yield f"{self._prefix}{number}", at_ns, group
+
+
 class Dispatcher:
     """Starts arrivals at their instants, each in a task of its own, and keeps track of those in flight."""
 
@@ -70,8 +86,8 @@ class Dispatcher:
         }
         self._probers = self._make_probers()
         self._flying: set[asyncio.Task[None]] = set()
-        self._arrivals: Iterator[tuple[int, tuple[int, str | None]]] = iter(())
-        self._due: tuple[int, tuple[int, str | None]] | None = None
+        self._streams: dict[str, _Stream] = {}
+        self._start_ns = 0
         self._probes: list[tuple[int, int]] = []
         self._alarm: Alarm | None = None
         self._offering = False
@@ -101,7 +117,7 @@ class Dispatcher:
     def go(self, start_at_ns: int) -> None:
         """Offer load from `start_at_ns` on (ns since the origin)."""
         job, part = self._job, self._part
-        self._offering = True
+        self._offering, self._start_ns = True, start_at_ns
         for prober in self._probers:
             prober.first_ns = start_at_ns + self._prober_ns[0] * prober.slot // self._slots
         self._probes = [(prober.first_ns, number) for number, prober in enumerate(self._probers)]
@@ -109,8 +125,7 @@ class Dispatcher:
         if part.spec.users is None:
             instants = arrivals(part.spec, job.seed, start_at_ns, trace_s=part.trace_s)
             grouped = zip(instants, draw_groups(job.groups, job.seed), strict=False)
-            self._arrivals = stripe(grouped, part.worker, job.workers)
-            self._due = next(self._arrivals, None)
+            self._streams[""] = _Stream("", stripe(grouped, part.worker, job.workers))
         self._alarm = open_alarm(self._loop, self._ring)
         if part.spec.users is not None:
             begin_s = max(0, start_at_ns - self.now_ns()) / NS_PER_S
@@ -118,6 +133,21 @@ class Dispatcher:
                 for _ in range(len(pool)):
                     self._loop.call_later(begin_s, self._again, group)
         self._ring()
+
+    def surge(self, name: str, factor: float, begin_ns: int, until_ns: int) -> None:
+        """Offer `factor` times the planned rate in [begin_ns, until_ns), both since the origin; `calm` may end it before."""
+        job, part = self._job, self._part
+        extra = surge_arrivals(part.spec, factor, job.seed, self._start_ns)
+        grouped = zip(extra, draw_groups(job.groups, job.seed ^ 1), strict=False)
+        mine = stripe(grouped, part.worker, job.workers)
+        from_now = dropwhile(lambda arrival: arrival[1][0] < begin_ns, mine)
+        in_time = takewhile(lambda arrival: arrival[1][0] < until_ns, from_now)
+        self._streams[name] = _Stream(f"x{factor:g}.", in_time)
+        self._ring()
+
+    def calm(self, name: str) -> None:
+        """End a surge. Legal when there is none of that name."""
+        self._streams.pop(name, None)
 
     def stop(self) -> None:
         """Start what is due by now, and nothing from now on."""
@@ -168,13 +198,12 @@ class Dispatcher:
         if not self._offering:
             return
         now_ns = self.now_ns()
-        while self._due is not None and self._due[1][0] <= now_ns:
-            number, (at_ns, group) = self._due
-            self._start(self._pools[group], f"{number}", at_ns, group)
-            self._due = next(self._arrivals, None)
+        for stream in self._streams.values():
+            for number, at_ns, group in stream.until(now_ns):
+                self._start(self._pools[group], number, at_ns, group)
         while self._probes and self._probes[0][0] <= now_ns:
             self._probe(*self._probes[0])
-        upcoming = [self._due[1][0]] if self._due is not None else []
+        upcoming = [stream.due[1][0] for stream in self._streams.values() if stream.due is not None]
         upcoming += [self._probes[0][0]] if self._probes else []
         if upcoming and self._alarm is not None:
             self._alarm.set(self._job.origin_ns + min(upcoming))

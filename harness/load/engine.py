@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
-from harness.errors import HarnessBug, SpecError, UnsafeError
+from harness.errors import HarnessBug, InjectError, SpecError, UnsafeError
 from harness.load.capacity import capacity, read_trace
 from harness.load.profile import load_profile
 from harness.load.user import User
@@ -188,6 +188,19 @@ class AsyncioEngine:
         start_at_ns = max(job.start_at_ns, time.monotonic_ns() - job.origin_ns + _LEAD_NS)
         for link in self._links:
             link.send({"t": "go", "start_at_ns": start_at_ns})
+
+    async def surge(self, name: str, factor: float, begin_ns: int, until_ns: int) -> None:
+        """See `Surging`."""
+        told: Message = {"t": "surge", "name": name, "factor": factor, "begin_ns": begin_ns, "until_ns": until_ns}
+        if None in await self._ask(told, "surged", _ANSWER_S):
+            raise InjectError("a load worker did not take the surge")
+
+    async def calm(self, name: str) -> None:
+        """See `Surging`."""
+        answers = await self._ask({"t": "calm", "name": name}, "calmed", _ANSWER_S)
+        alive = [answer for link, answer in zip(self._links, answers, strict=True) if not link.lost.is_set()]
+        if None in alive:
+            raise InjectError("a load worker did not end the surge")
 
     async def stop_arrivals(self) -> None:
         """See `Engine`: what was due is started, nothing is due from now on."""

@@ -102,6 +102,13 @@ class Worker(asyncio.Protocol):
                     self.send({"t": "armed"})
                 case "go":
                     self._go(message["start_at_ns"])
+                case "surge":
+                    told = (message["name"], message["factor"], message["begin_ns"], message["until_ns"])
+                    self._armed().surge(*told)
+                    self.send({"t": "surged"})
+                case "calm":
+                    self._armed().calm(message["name"])
+                    self.send({"t": "calmed"})
                 case "stop":
                     self._armed().stop()
                     self.send({"t": "stopped"})

@@ -6,7 +6,8 @@ import math
 import random
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from itertools import chain, count
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ __all__ = [
     "expected_count",
     "peak_rate_per_s",
     "stripe",
+    "surge_arrivals",
 ]
 
 T = TypeVar("T")
@@ -71,6 +73,26 @@ def arrivals(spec: ArrivalSpec, seed: int, start_ns: int = 0, *, trace_s: Sequen
     if spec.trace is not None:
         return (start_ns + round(second * NS_PER_S) for second in sorted(trace_s))
     return _warped(_segments(spec), _unit_points(spec.shape, random.Random(f"{seed}:arrivals")), start_ns)
+
+
+def surge_arrivals(spec: ArrivalSpec, factor: float, seed: int, start_ns: int) -> Iterator[int]:
+    """The arrivals beyond `arrivals` that make the planned rate `factor` times what it is, over the whole load.
+
+    The arrivals planned without a surge stay where they are. A pure function of its arguments: a surge takes the part of
+    them that falls into its time. Raises ValueError for a trace or a closed loop, whose rate cannot be multiplied, and for a
+    factor of 1 or less.
+    """
+    _refuse_closed(spec)
+    if spec.trace is not None or factor <= 1:
+        raise ValueError("a surge needs a planned rate and a factor above 1")
+    more = factor - 1
+    extra = replace(
+        spec,
+        rate_per_s=None if spec.rate_per_s is None else spec.rate_per_s * more,
+        stages=tuple(replace(stage, rate_per_s=stage.rate_per_s * more) for stage in spec.stages),
+    )
+    own = int.from_bytes(blake2b(f"{seed}:surge:{factor!r}".encode(), digest_size=8).digest(), "big")
+    return arrivals(extra, own, start_ns)
 
 
 def expected_count(spec: ArrivalSpec, from_ns: int, to_ns: int, *, trace_s: Sequence[float] = ()) -> float:

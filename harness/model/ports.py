@@ -37,6 +37,7 @@ __all__ = [
     "LinkState",
     "LiveBatch",
     "LiveOp",
+    "LoadControl",
     "LoadJob",
     "LoadReport",
     "Located",
@@ -48,6 +49,7 @@ __all__ = [
     "Renderer",
     "Signals",
     "StackSignal",
+    "Surging",
     "Toxic",
     "WorkerReport",
     "World",
@@ -337,6 +339,26 @@ class Evidence:
     what: str
 
 
+class LoadControl(Protocol):
+    """The load while it is offered, as a fault sees it. Rates count ops that were started, or due and dropped."""
+
+    async def surge(self, name: str, factor: float, until_ns: int) -> None:
+        """Offer `factor` times the planned rate from now on. Raises InjectError when the engine cannot."""
+        ...
+
+    async def calm(self, name: str) -> None:
+        """End that surge now. Legal when there is none."""
+        ...
+
+    def offered_per_s(self, over_ns: int) -> float:
+        """Ops offered in the last `over_ns`, as a rate."""
+        ...
+
+    def planned_per_s(self, over_ns: int) -> float:
+        """Arrivals planned in the last `over_ns` without any surge, as a rate."""
+        ...
+
+
 class World(Protocol):
     """All that an injector may touch. Built by the conductor, and rebuilt from the journal by the reaper."""
 
@@ -353,6 +375,11 @@ class World(Protocol):
     @property
     def links(self) -> LinkControl:
         """The fault proxy. Raises InjectError when the stack has no link."""
+        ...
+
+    @property
+    def load(self) -> LoadControl:
+        """The load. Raises InjectError when none is offered: before it begins, and in the reaper, which ends it."""
         ...
 
 
@@ -491,7 +518,8 @@ class LiveBatch:
 class LoadJob:
     """All that an engine needs. `entry` is the stack's entry URL, `regions` region -> its entry URL.
 
-    Ops are due from `start_at_ns` on (since the origin) until `stop_arrivals`. `out_dir` gets `*.parquet`.
+    Ops are due from `start_at_ns` on (since the origin) until `stop_arrivals`. `out_dir` gets `*.parquet`. There must be
+    users for `surge_factor` times the planned rate.
     """
 
     profile: str
@@ -511,6 +539,7 @@ class LoadJob:
     origin_ns: int
     start_at_ns: int
     out_dir: str
+    surge_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -574,6 +603,19 @@ class Engine(Protocol):
 
     def dead(self) -> Sequence[int]:
         """Workers that died on their own so far."""
+        ...
+
+
+@runtime_checkable
+class Surging(Protocol):
+    """An engine that can offer more than was planned, for a while."""
+
+    async def surge(self, name: str, factor: float, begin_ns: int, until_ns: int) -> None:
+        """Offer `factor` times the planned rate in [begin_ns, until_ns). Raises InjectError when a worker does not take it."""
+        ...
+
+    async def calm(self, name: str) -> None:
+        """End that surge now. Legal when there is none. Raises InjectError when a living worker does not answer."""
         ...
 
 

@@ -66,6 +66,8 @@ def make_plan(experiment: Experiment, catalog: Catalog) -> Plan:
 
 def _planned(entry: FaultEntry, at_ns: int, experiment: Experiment, catalog: Catalog) -> list[PlannedFault]:
     kind = catalog.fault(entry.kind)
+    if "load" in kind.targets:
+        _has_a_rate(entry, experiment)
     targets, side = resolve_targets(entry, experiment.stack, catalog, experiment.seed)
     shown = ", ".join(_shown(target) for target in targets)
     words = kind.sentences(targets[-1].kind)  # of links and a cut, the cut's, which say more
@@ -88,6 +90,21 @@ def _planned(entry: FaultEntry, at_ns: int, experiment: Experiment, catalog: Cat
         )
         for name, begin_ns in occurrences(entry, at_ns)
     ]
+
+
+def _has_a_rate(entry: FaultEntry, experiment: Experiment) -> None:
+    arrival = experiment.load.arrival
+    if arrival.users is None and arrival.trace is None:
+        return
+    closed = "a closed loop" if arrival.users is not None else "a trace"
+    raise SpecError(
+        Problem(
+            file=experiment.source,
+            where=f"timeline.{entry.id}",
+            message=f"{entry.kind} multiplies a planned rate, and {closed} has none",
+            help="write load.arrival with `rate` or `stages`",
+        )
+    )
 
 
 def _worded(entry: FaultEntry) -> dict[str, str]:

@@ -26,6 +26,7 @@ from harness.run.clock import MonotonicClock, WallWatch
 from harness.run.faultlife import FaultLife
 from harness.run.holds import Holds
 from harness.run.journal import Closed, Journal
+from harness.run.offered import OfferedLoad, surge_factor
 from harness.run.recorder import Recorder
 from harness.run.timeline import Timeline, placed
 from harness.run.world import RunWorld
@@ -122,6 +123,7 @@ class Conductor:
         self._wiring = Wiring()
         self._loading = False
         self._t0_ns: int | None = None
+        self._offered = OfferedLoad(parts.engine, plan.experiment.load.arrival, self.clock)
 
     async def conduct(self, facts: tuple[NoteEvent, ...] = ()) -> None:
         """From `plan` to `seal`. Afterwards the run directory holds all that there is to know, `facts` known before included."""
@@ -188,6 +190,7 @@ class Conductor:
         self._phase("start")
         world = await self._session.start(self._journal, self.recorder, self.clock)
         self._wiring = world.wiring
+        world.offered = self._offered
         records, holds = (self._journal, self.recorder), Holds()
         lives = [FaultLife(fault, world, self._catalog.fault(fault.kind), records, holds) for fault in self.plan.faults]
         steps = [placed(step, world.wiring) for step in self.plan.steps]
@@ -203,7 +206,9 @@ class Conductor:
 
     async def _scenario(self) -> None:
         experiment = self.plan.experiment
-        await self._engine.start(self._job(), self._live.feed)
+        job = self._job()
+        await self._engine.start(job, self._feed)
+        self._offered.began(max(job.start_at_ns, self.clock.now_ns()))
         self._loading = True
         self._phase("warmup")
         await self._wait(experiment.load.warmup_ns)
@@ -220,6 +225,10 @@ class Conductor:
         await self._timeline.heal()
         self._phase("settle")
         await self._settle()
+
+    def _feed(self, batch: LiveBatch) -> None:
+        self._live.feed(batch)
+        self._offered.feed(batch)
 
     def _job(self) -> LoadJob:
         load = self.plan.experiment.load
@@ -242,6 +251,7 @@ class Conductor:
             origin_ns=self.clock.origin_ns,
             start_at_ns=self.clock.now_ns() + SECOND_NS,
             out_dir=str(self.run_dir.ops),
+            surge_factor=surge_factor(self.plan.faults),
         )
 
     def _steady_or_refuse(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from harness.errors import HarnessBug, HarnessError, InjectError
 from harness.model.catalog import Catalog
-from harness.model.ports import Clock, Host, LinkControl
+from harness.model.ports import Clock, Host, LinkControl, LoadControl
 from harness.model.wiring import Wiring
 from harness.proxy.client import revive_links
 from harness.run.clock import MonotonicClock
@@ -27,6 +27,7 @@ class RunWorld:
         self.wiring = wiring
         self.hosts = hosts
         self._links = links
+        self.offered: LoadControl | None = None
 
     def host(self, instance: str) -> Host:
         try:
@@ -39,6 +40,12 @@ class RunWorld:
         if self._links is None:
             raise InjectError("the stack has no fault proxy")
         return self._links
+
+    @property
+    def load(self) -> LoadControl:
+        if self.offered is None:
+            raise InjectError("no load is offered")
+        return self.offered
 
 
 def revive_world(opened: Opened, catalog: Catalog) -> RunWorld:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import HarnessBug, InjectError
 from harness.model.fields import JsonObject
-from harness.model.ports import Clock, Host, Identity, LinkControl
+from harness.model.ports import Clock, Host, Identity, LinkControl, LoadControl
 from harness.model.wiring import Wiring
 
 __all__ = ["FakeHost", "FakeWorld", "ManualClock", "RealClock"]
@@ -151,6 +151,7 @@ class FakeWorld:
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
     link_control: LinkControl | None = None
+    load_control: LoadControl | None = None
     wiring: Wiring = field(default_factory=Wiring)
     clock: Clock = field(default_factory=RealClock)
     run_id: str = "test-run"
@@ -166,3 +167,9 @@ class FakeWorld:
         if self.link_control is None:
             raise InjectError("the stack has no link")
         return self.link_control
+
+    @property
+    def load(self) -> LoadControl:
+        if self.load_control is None:
+            raise InjectError("no load is offered")
+        return self.load_control

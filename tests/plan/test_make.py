@@ -290,8 +290,11 @@ def test_the_whole_stack_and_the_load_need_no_selector() -> None:
     whole = FaultEntry(id="own", kind="exec", params={}, at=At(offset_ns=0), for_ns=S)
     assert [(t.kind, t.name) for t in planned(whole).faults[0].targets] == [("stack", "stack")]
     assert planned(whole).faults[0].what == "exec the stack"
-    surge = planned(dataclasses.replace(whole, kind="surge")).faults[0]
-    assert [(t.kind, t.name) for t in surge.targets] == [("load", "load")]
+    surge = dataclasses.replace(whole, kind="surge")
+    assert [(t.kind, t.name) for t in planned(surge).faults[0].targets] == [("load", "load")]
+    closed = LoadSpec(profile="http", arrival=ArrivalSpec(users=5), timeout_ns=S)
+    with pytest.raises(SpecError, match=r"timeline.own: surge multiplies a planned rate, and a closed loop has none"):
+        planned(surge, load=closed)
 
 
 def test_an_observation_shorter_than_the_window_is_a_spec_error() -> None:
