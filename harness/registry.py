@@ -65,6 +65,7 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "single-writer": "harness.check.single_writer:KIND",
         "counter": "harness.check.counter:KIND",
         "linearizable": "harness.check.linearizable:KIND",
+        "append-order": "harness.check.append_order:KIND",
     },
 }
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from harness.check.calls import calls_of
 from harness.check.context import CheckContext
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, counted
 from harness.check.index import FOREVER, Ints
-from harness.check.linear.calls import UNKNOWN, Call, by_key
 from harness.check.linear.models import MODELS
 from harness.check.linear.wgl import Search, linearize, steps
 from harness.check.linear.zones import Clusters, Conflict, conflict
-from harness.check.words import READS, values_of
+from harness.history.calls import by_key
 from harness.history.history import History
 from harness.model.catalog import CheckKind
 from harness.model.experiment import CheckSpec
@@ -178,7 +177,7 @@ def _shows(ground: Ground, row: int) -> str:
 
 def _by_search(ground: Ground) -> _Found:
     model = MODELS[_OBJECTS[ground.context.model or ""]]
-    groups = by_key(_calls(ground))
+    groups = by_key(calls_of(ground))
     budget, undecided, calls = steps(_STEPS), [], 0
     for key, group in groups.items():
         calls += len(group)
@@ -203,34 +202,3 @@ def _stuck_rows(ground: Ground, found: Search) -> Iterable[EvidenceRow]:
         yield ground.op_row(found.stuck, f"{_shows(ground, found.stuck)}: cannot be placed after these")
     for row in found.open[:4]:
         yield ground.op_row(row, f"{_shows(ground, row)}: open at that time")
-
-
-def _calls(ground: Ground) -> Iterable[Call]:
-    """The calls of load and prober in the slice. Ids are rows."""
-    index = ground.index
-    rows = np.flatnonzero((index.is_write | index.is_read) & ~index.final & ground.judged)
-    for row, op in zip(rows.tolist(), index.table.rows(rows.tolist()), strict=True):
-        pending = bool(index.info[row])
-        if not pending and not index.ok[row]:
-            continue
-        yield Call(
-            id=row,
-            f=op.f,
-            value=(op.version, op.value) if op.f == "cas" else op.value,
-            out=UNKNOWN if pending else _answer(op.f, op.result, index.model or ""),
-            call_ns=int(index.lo_ns[row]),
-            ret_ns=int(index.done_ns[row]),
-            key=int(index.name[row]),
-        )
-
-
-def _answer(f: str, result: str | None, model: str) -> Any:
-    """What an ok call answered, as the sequential model says it; UNKNOWN (legal in every state) where it does not say."""
-    if f == "cas":
-        return result is None or json.loads(result) is True
-    if f not in READS[model]:
-        return None
-    values = None if result is None else values_of(result, model)
-    if values is None:
-        return UNKNOWN
-    return tuple(values) if model in ("log", "set") else (values[0] if values else None)

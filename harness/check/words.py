@@ -14,6 +14,7 @@ WRITES: Mapping[str, frozenset[str]] = {
     "counter": frozenset({"add"}),
     "jobs": frozenset({"submit"}),
     "queue": frozenset({"send"}),
+    "list-append": frozenset({"txn"}),
 }
 """Model -> the words of ops that put something in. Other words are not checked."""
 
@@ -37,6 +38,7 @@ _NOUNS = {
     "counter": ("addition", "additions"),
     "jobs": ("job", "jobs"),
     "queue": ("message", "messages"),
+    "list-append": ("transaction", "transactions"),
 }
 
 

@@ -10,6 +10,7 @@ import typer
 from harness.cli import (
     aftercare,
     catalogue,
+    checking,
     demo,
     doctor,
     documents,
@@ -40,6 +41,7 @@ for commands in (
     documents,
     drilling,
     catalogue,
+    checking,
     evidence,
     aftercare,
     halting,

@@ -51,18 +51,15 @@ class OpTable:
     def read(cls, folder: Path) -> OpTable:
         """Every `*.parquet` in the folder, or an empty table. Raises StoreError for a damaged or foreign file, naming it."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        schema = arrow_schema()
-        parts = []
-        for file in sorted(folder.glob("*.parquet")):
-            try:
-                part = pq.read_table(file)
-                parts.append(part.select(schema.names).unify_dictionaries().cast(schema))
-            except (pa.ArrowException, OSError, KeyError) as exc:
-                raise StoreError(f"{file}: not a readable history: {exc}") from exc
-        table = pa.concat_tables(parts).unify_dictionaries() if parts else schema.empty_table()
+        parts = [_read_part(file) for file in sorted(folder.glob("*.parquet"))]
+        table = pa.concat_tables(parts).unify_dictionaries() if parts else arrow_schema().empty_table()
         return cls(table.combine_chunks())
+
+    @classmethod
+    def read_file(cls, file: Path) -> OpTable:
+        """One Parquet file. Raises StoreError for a damaged or foreign one, naming it."""
+        return cls(_read_part(file).combine_chunks())
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -138,6 +135,17 @@ class OpTable:
     @cached_property
     def _cache(self) -> dict[str, Ints]:
         return {}
+
+
+def _read_part(file: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = arrow_schema()
+    try:
+        return pq.read_table(file).select(schema.names).unify_dictionaries().cast(schema)
+    except (pa.ArrowException, OSError, KeyError) as exc:
+        raise StoreError(f"{file}: not a readable history: {exc}") from exc
 
 
 def _plain(schema: Any, name: str) -> Any:

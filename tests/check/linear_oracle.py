@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from itertools import permutations, product
 
-from harness.check.linear.calls import FOREVER, UNKNOWN, Call
 from harness.check.linear.models import ILLEGAL, Model
+from harness.history.calls import FOREVER, UNKNOWN, Call
 
 
 def legal(model: Model, calls: Sequence[Call]) -> bool:

@@ -32,6 +32,7 @@ NAMES = (
     "single-writer",
     "counter",
     "linearizable",
+    "append-order",
 )
 CATALOG = Catalog(paths={"check": {name: f"harness.check.{name.replace('-', '_')}:KIND" for name in NAMES}})
 

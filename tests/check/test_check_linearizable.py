@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from linear_oracle import legal, random_calls
 from literal import CALM, KILL, Script, judge
 
-from harness.check.linear.calls import FOREVER, UNKNOWN, Call
 from harness.check.linear.models import MODELS
 from harness.check.linear.wgl import linearize, steps
 from harness.check.linear.zones import Clusters, conflict
+from harness.history.calls import FOREVER, UNKNOWN, Call
 from harness.history.history import History
 from harness.history.op import Op
 from harness.history.table import OpTable

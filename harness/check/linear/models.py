@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.check.linear.calls import UNKNOWN, Call
+from harness.history.calls import UNKNOWN, Call
 
 __all__ = ["ILLEGAL", "MODELS", "Model"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from harness.check.linear.calls import Call
 from harness.check.linear.models import ILLEGAL, Model
+from harness.history.calls import Call
 
 __all__ = ["Search", "Spent", "linearize", "steps"]
 
@@ -76,11 +76,11 @@ class _Line:
 
 
 def linearize(model: Model, calls: Sequence[Call], spent: Spent) -> Search:
-    """Whether calls on one object have a legal order; legal when there are none. Calls that read and are pending are ignored.
+    """Whether calls on one object have a legal order; legal when there are none. Calls that failed, and pending reads, are ignored.
 
     Raises ValueError for a call that the model does not know.
     """
-    calls = [call for call in calls if not (call.pending and call.f in model.reads)]
+    calls = [call for call in calls if not call.failed and not (call.pending and call.f in model.reads)]
     unknown = next((call for call in calls if call.f not in model.words), None)
     if unknown is not None:
         raise ValueError(f"model {model.name} has no {unknown.f!r}; it has {', '.join(sorted(model.words))}")

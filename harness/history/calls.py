@@ -27,7 +27,8 @@ class Call:
     """One call. It took effect at one instant of the closed interval [call_ns, ret_ns].
 
     `ret_ns` FOREVER: it may have taken effect at any time since `call_ns`, or never; `out` is then UNKNOWN. `id` names it in
-    evidence (an op's number, or a place in a file). `value` and `out` are hashable. A call that surely had no effect is no call.
+    evidence (an op's number, or a place in a file). `value` and `out` are hashable. `failed`: it surely had no effect; only
+    checks of transactions look at such calls (a value that was read though its writer failed).
     """
 
     id: int
@@ -38,6 +39,7 @@ class Call:
     ret_ns: int = FOREVER
     key: Any = None
     process: Any = None
+    failed: bool = False
 
     @property
     def pending(self) -> bool:
