@@ -86,7 +86,7 @@ APPENDS = {
     ),
     "lost update": (
         [txn(1, (R, "x", ()), (A, "x", 1)), txn(2, (R, "x", ()), (A, "x", 2)), txn(3, (R, "x", (1, 2)))],
-        {"lost-update", "G-single"},
+        {"lost-update", "G-single", "G2-item"},
     ),
     "twice": ([txn(1, (A, "x", 1)), txn(2, (R, "x", (1, 1)))], {"duplicate-elements"}),
     "fork": (
