@@ -66,6 +66,7 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "counter": "harness.check.counter:KIND",
         "linearizable": "harness.check.linearizable:KIND",
         "append-order": "harness.check.append_order:KIND",
+        "exec": "harness.check.exec:KIND",
     },
 }
 

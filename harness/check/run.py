@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from harness.check.context import CheckContext
@@ -23,8 +25,13 @@ class Check(Protocol):
         ...
 
 
-def run_checks(history: History, plan: Plan, catalog: Catalog) -> tuple[CheckResult, ...]:
-    """The result of every check of the plan's experiment, in the document's order; () when it has none. Never raises."""
+def run_checks(
+    history: History, plan: Plan, catalog: Catalog, outside: Mapping[str, CheckResult] = MappingProxyType({})
+) -> tuple[CheckResult, ...]:
+    """The result of every check of the plan's experiment, in the document's order; () when it has none. Never raises.
+
+    `outside`: results, by the check's name, that something else than a pure function came to (the user's own programs).
+    """
     specs = plan.experiment.checks
     if not specs:
         return ()
@@ -32,7 +39,7 @@ def run_checks(history: History, plan: Plan, catalog: Catalog) -> tuple[CheckRes
         context = CheckContext.from_run(history, plan)
     except Exception as exc:  # recorded: a history that cannot be understood makes every check unknown, never valid
         return tuple(_unknown(spec, f"the history cannot be understood: {_named(exc)}") for spec in specs)
-    return tuple(run_check(history, spec, context, catalog) for spec in specs)
+    return tuple(outside.get(spec.name) or run_check(history, spec, context, catalog) for spec in specs)
 
 
 def run_check(history: History, spec: CheckSpec, context: CheckContext, catalog: Catalog) -> CheckResult:

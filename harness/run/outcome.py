@@ -19,6 +19,7 @@ from harness.report.all import outputs
 from harness.report.extras import ComparableRun, LogTail, ReportExtras
 from harness.report.json_ import dump
 from harness.run.journal import JournalView
+from harness.run.verifying import verified
 from harness.store.index import index_runs
 from harness.store.rundir import RunDir
 
@@ -44,7 +45,7 @@ def rejudge(run_dir: RunDir, catalog: Catalog) -> Result:
     plan = read_plan(run_dir)
     history = History.read(run_dir.path)
     measures = measure(history, plan)
-    checks = run_checks(history, plan, catalog)
+    checks = run_checks(history, plan, catalog, verified(plan, run_dir))
     result = judge(history, plan, measures, checks, Inputs(safety=journaled_safety(run_dir, history, plan)))
     render(run_dir, result)
     return result
