@@ -93,7 +93,7 @@ async def sides_of(kind: str, target: Target, ports: tuple[str, ...], world: Wor
         raise InjectError(f"{target.name} is no cut between two sides")
     first, second = target.sides
     there = {end.instance: await _there(end, world) for end in (*first, *second)}
-    table = sockets(next(iter(there.values())))
+    table = await asyncio.to_thread(sockets, next(iter(there.values())))  # a busy machine has long lists
     sides = tuple(tuple(_end(end, there[end.instance], ports, world, table) for end in side) for side in target.sides)
     for clients, servers in (sides, sides[::-1]):
         for one in clients:
@@ -216,7 +216,8 @@ async def put_cut(
 ) -> None:
     """Put the table in place. Cut short it is there whole or not at all. Raises InjectError."""
     found = await world.host(state.first[0].name).find()
-    table = sockets(found.pid) if found is not None and found.pid is not None else ()
+    pid = found.pid if found is not None else None
+    table = await asyncio.to_thread(sockets, pid) if pid is not None else ()
     cut = Cut(
         first=state.first,
         second=state.second,

@@ -15,13 +15,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from harness.errors import InjectError
 
 __all__ = ["Identity", "Outcome", "Socket", "inodes", "reach", "sockets", "uid_of"]
 
-LISTEN, ESTABLISHED = "0A", "01"
+LISTEN, TIME_WAIT = "0A", "06"
 ANY = ("0.0.0.0", "::")
 _TABLES = {"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp"}
 Outcome = Literal["accepted", "refused", "silent"]
@@ -49,7 +50,7 @@ class Socket:
 
 
 def sockets(pid: int) -> tuple[Socket, ...]:
-    """Every TCP and UDP socket of the network namespace in which a process lives; none when it is gone."""
+    """The TCP and UDP sockets of the network namespace in which a process lives, but those in TIME_WAIT; none when it is gone."""
     return tuple(row for table, protocol in _TABLES.items() for row in _rows(f"/proc/{pid}/net/{table}", protocol))
 
 
@@ -60,7 +61,9 @@ def _rows(path: str, protocol: str) -> Iterator[Socket]:
     except OSError:
         return
     for line in lines:
-        fields = line.split()
+        if line.split(maxsplit=4)[3] == TIME_WAIT:  # nobody's any more, and after a load there are tens of thousands
+            continue
+        fields = line.split(maxsplit=10)
         yield Socket(
             protocol=protocol,
             local=_place(fields[1]),
@@ -72,12 +75,17 @@ def _rows(path: str, protocol: str) -> Iterator[Socket]:
 
 
 def _place(text: str) -> tuple[str, int]:
-    """(address, port) of "0100007F:1F90": each four bytes of the address as a number in the machine's order."""
+    """(address, port) of "0100007F:1F90"."""
     digits, _, port = text.partition(":")
+    return _address(digits), int(port, 16)
+
+
+@lru_cache(maxsize=1000)
+def _address(digits: str) -> str:
+    """Each four bytes of an address are written as a number in the machine's order."""
     words = (int(digits[start : start + 8], 16) for start in range(0, len(digits), 8))
     address = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address), int(port, 16)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def uid_of(pid: int) -> int | None:
