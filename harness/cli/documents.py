@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.output import JsonFlag, say, show_json
+from harness.model.secrets import masked
 from harness.units import format_duration, format_ratio
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def plan(
 
     made = make_plan(load(experiment or the_only_experiment("plan"), sets, profile).value, catalog())
     require_able(made, catalog())
-    sys.stdout.write((dump_plan(made) if json else "\n".join(_lines(made))) + "\n")
+    text = dump_plan(made) if json else masked("\n".join(_lines(made)), made.experiment.origin.secrets)
+    sys.stdout.write(text + "\n")
 
 
 def _lines(made: Plan) -> list[str]:

@@ -240,9 +240,11 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
             live(run_dir.run_id, run_dir.path, stack.name),
         ):
             run_dir.write("plan.json", dump_plan(plan))
+            run_dir.write_inputs(plan.experiment.origin.documents)
             say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
             asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished)))
-            return rejudge(run_dir, catalog()), run_dir
+            run_dir.scrub(plan.experiment.origin.secrets)
+            return rejudge(run_dir, catalog(), Progress(sys.stderr).judging), run_dir
     except UnsafeError:
         run_dir.discard()
         raise

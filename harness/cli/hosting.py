@@ -11,13 +11,15 @@ import typer
 
 from harness.cli.documents import BUILTIN, ProfileOption, SetOption
 from harness.cli.output import JsonFlag, say, show_json, show_rows
-from harness.errors import SpecError
+from harness.errors import SpecError, UnsafeError
+from harness.model.secrets import masked
 from harness.model.verdict import EXIT_CODES, Verdict
 
 if TYPE_CHECKING:
     from harness.history.events import InstanceEvent
     from harness.model.stack import Stack
     from harness.run.hosted import HostedStack
+    from harness.spec.load import Loaded
 
 __all__ = ["register"]
 
@@ -44,9 +46,13 @@ def up(stack: StackArgument, sets: SetOption = None, profile: ProfileOption = No
     from harness.run.hosted import take_up
     from harness.run.lock import hold
 
-    path, spec = _document(stack, sets, profile)
-    with hold(spec.name, spec.base_dir, "`stack up`"):
-        hosted = asyncio.run(take_up(spec, str(path.resolve()), catalog(), _tell))
+    path, loaded = _document(stack, sets, profile)
+    spec: Stack = loaded.value
+    try:
+        with hold(spec.name, spec.base_dir, "`stack up`"):
+            hosted = asyncio.run(take_up(spec, str(path.resolve()), catalog(), _tell))
+    except UnsafeError as exc:  # it quotes the stack's own log
+        raise UnsafeError(masked(exc.message, loaded.secrets), remedy=exc.remedy) from exc
     if json:
         show_json(_facts(spec, hosted))
     else:
@@ -168,7 +174,7 @@ def _find(name: str) -> Path:
     return find_document(name, "stack", (Path("."), BUILTIN.parent))
 
 
-def _document(name: str, sets: list[str] | None, profile: str | None) -> tuple[Path, Stack]:
+def _document(name: str, sets: list[str] | None, profile: str | None) -> tuple[Path, Loaded[Stack]]:
     from harness.registry import catalog
     from harness.spec.load import load_stack
 
@@ -176,7 +182,7 @@ def _document(name: str, sets: list[str] | None, profile: str | None) -> tuple[P
     loaded = load_stack(path, catalog=catalog(), sets=tuple(sets or ()), profile=profile, builtin=BUILTIN)
     for warning in loaded.warnings:
         say(str(warning))
-    return path, loaded.value
+    return path, loaded
 
 
 def _addresses(spec: Stack, hosted: HostedStack) -> list[tuple[str, str]]:

@@ -32,11 +32,20 @@ _WORDS = {
 }
 
 
+_JUDGING = {"measure": "measuring", "check": "checking the data", "judge": "judging", "render": "writing the report"}
+
+
 class Progress:
     """Prints events as they come, at seconds since the run's origin."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+
+    def judging(self, phase: str) -> None:
+        """Say which part of the judging begins."""
+        if phase in _JUDGING:
+            self._out.write(f"{'':>7}    {_JUDGING[phase]}\n")
+            self._out.flush()
 
     def event(self, event: Event) -> None:
         """Print one event, if people care."""

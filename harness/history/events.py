@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.errors import StoreError
+from harness.model.secrets import masked, masked_value
 
 __all__ = [
     "PHASES",
@@ -28,6 +29,7 @@ __all__ = [
     "SignalEvent",
     "StepEvent",
     "encode",
+    "mask",
     "of_type",
     "read_events",
 ]
@@ -213,6 +215,28 @@ def _adapter() -> TypeAdapter[Any]:
 def encode(event: Event) -> str:
     """The event as one JSON line, newline included."""
     return str(_adapter().dump_json(event).decode()) + "\n"
+
+
+_FREE = ("what", "output", "text", "error", "detail", "reason")
+
+
+def mask(event: Event, secrets: Collection[str]) -> Event:
+    """The event with secrets taken out of its free texts; names, which others refer to, stay."""
+    if not secrets:
+        return event
+    changes: dict[str, Any] = {}
+    for name in _FREE:
+        value = getattr(event, name, None)
+        if isinstance(value, str) and not (name == "what" and isinstance(event, InstanceEvent)):
+            changes[name] = masked(value, secrets)
+    for name in ("fields", "data"):
+        if hasattr(event, name):
+            changes[name] = masked_value(getattr(event, name), secrets)
+    if isinstance(event, LoadEvent):
+        workers = event.report.get("workers", ())
+        errors = [{**worker, "error": masked_value(worker.get("error"), secrets)} for worker in workers]
+        changes["report"] = {**event.report, "workers": errors}
+    return replace(event, **changes)
 
 
 def read_events(path: Path) -> tuple[Event, ...]:

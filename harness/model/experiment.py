@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from harness.model.fields import JsonObject
 from harness.model.predicate import Predicate
@@ -20,6 +22,7 @@ __all__ = [
     "FaultEntry",
     "FinalSpec",
     "LoadSpec",
+    "Origin",
     "ProberSpec",
     "Repeat",
     "RunsSpec",
@@ -224,6 +227,18 @@ class RunsSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What an experiment was made of. In memory alone: no plan, result or hash has it.
+
+    `secrets` are the values taken from the environment. `documents` are the experiment and its stack as resolved, in YAML,
+    by file name, with the placeholders of those values as they were written.
+    """
+
+    secrets: frozenset[str] = frozenset()
+    documents: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """An experiment document, complete: stack embedded, every default filled in, every predicate parsed."""
 
@@ -255,4 +270,5 @@ class Experiment:
     checks: tuple[CheckSpec, ...] = ()
     runs: RunsSpec = RunsSpec()
     covers: tuple[str, ...] = ()
+    origin: Annotated[Origin, Field(exclude=True)] = field(default_factory=Origin, repr=False, compare=False)
     blackouts: tuple[Blackout, ...] = ()

@@ -19,6 +19,7 @@ from harness.model.experiment import Experiment, FaultEntry, StepEntry
 from harness.model.plan import Plan, PlannedFault, PlannedStep, Target
 from harness.plan.control_path import refuse_control_path_behind_fault
 from harness.plan.forecast import forecasts, recovery_limit_ns
+from harness.plan.masking import mask_plan
 from harness.plan.targets import check_caps, refuse_overlaps, resolve_targets
 from harness.plan.timeline import begins, occurrences
 from harness.units import format_duration
@@ -181,7 +182,7 @@ def _adapter() -> TypeAdapter[Any]:
 
 def canonical(plan: Plan) -> Any:
     """The plan as JSON values, its own hash left out and folders of this machine made relative."""
-    raw = _adapter().dump_python(dataclasses.replace(plan, hash=""), mode="json")
+    raw = _raw(dataclasses.replace(plan, hash=""))
     text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     folders = {plan.experiment.base_dir, plan.experiment.stack.base_dir, str(Path(plan.experiment.source).parent)}
     for folder in sorted((f for f in folders if f.startswith("/")), key=len, reverse=True):
@@ -196,8 +197,12 @@ def plan_hash(plan: Plan) -> str:
 
 
 def dump_plan(plan: Plan) -> str:
-    """The plan as JSON text, readable by `load_plan`."""
-    return str(_adapter().dump_json(plan, indent=1).decode())
+    """The plan as JSON text, readable by `load_plan`. Values from the environment are not in it."""
+    return json.dumps(_raw(plan), indent=1, ensure_ascii=False)
+
+
+def _raw(plan: Plan) -> Any:
+    return mask_plan(_adapter().dump_python(plan, mode="json"), plan.experiment.origin.secrets)
 
 
 def load_plan(text: str) -> Plan:

@@ -111,7 +111,7 @@ class Conductor:
         self.run_dir = run_dir
         self.clock = MonotonicClock()
         self._wall = WallWatch(self.clock)
-        self.recorder = Recorder(run_dir.events)
+        self.recorder = Recorder(run_dir.events, plan.experiment.origin.secrets)
         self.interrupts = Interrupts()
         self._catalog = catalog
         self._session = parts.session

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -64,16 +67,12 @@ class HostedStack:
     state: Literal["starting", "up"]
     print_: str
     home: str
+    state_dir: str
     wiring: Wiring = field(default_factory=Wiring)
     hosts: dict[str, JsonObject] = field(default_factory=dict)
     started: tuple[str, ...] = ()
     links: JsonObject | None = None
     made_links: tuple[str, ...] = ()
-
-    @property
-    def state_dir(self) -> str:
-        """The process host's directory."""
-        return str(Path(self.home, "host"))
 
     @property
     def log_dir(self) -> str:
@@ -159,7 +158,9 @@ async def take_up(stack: Stack, document: str, catalog: Catalog, tell: Callable[
             remedy=f"`blackstart stack status {stack.name}` shows it, `blackstart stack down {stack.name}` ends it",
         )
     home = stack_home(stack)
-    wiring = replace(allocate(stack, str(home / "host")), run_dir=str(home))
+    # Not below the home: instances of other users pass through it to their own directories.
+    state_dir = os.path.join(tempfile.gettempdir(), f"blackstart-{secrets.token_hex(6)}")
+    wiring = replace(allocate(stack, state_dir), run_dir=str(home))
     hosted = HostedStack(
         name=stack.name,
         base_dir=stack.base_dir,
@@ -168,6 +169,7 @@ async def take_up(stack: Stack, document: str, catalog: Catalog, tell: Callable[
         state="starting",
         print_=_print_of(stack),
         home=str(home),
+        state_dir=state_dir,
         wiring=wiring,
     )
     _write(hosted)  # before anything runs: whoever finds it half-way can take it down
@@ -193,6 +195,7 @@ class _Up:
 
     async def bring(self, tell: Callable[[InstanceEvent], None]) -> HostedStack:
         await ensure_hostd(self.hosted.state_dir, self.hosted.log_dir, orphan_grace_ns=None)
+        os.chmod(self.hosted.state_dir, 0o711)
         settings = HostSettings(
             run_id=f"stack-{self._stack.name}",
             state_dir=self.hosted.state_dir,
@@ -261,6 +264,7 @@ class _Up:
 
 def _forget(hosted: HostedStack) -> None:
     Path(hosted.home, HOSTED).unlink(missing_ok=True)
+    shutil.rmtree(hosted.state_dir, ignore_errors=True)
     shutil.rmtree(hosted.home, ignore_errors=True)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+from harness import __version__
 from harness.check.run import run_checks
 from harness.errors import SpecError, StoreError
+from harness.history.events import Event, NoteEvent, PhaseEvent, PhaseName, encode
 from harness.history.history import History
 from harness.judge import Inputs, judge, safety_of
 from harness.measure.facts import fault_results
@@ -18,12 +22,13 @@ from harness.plan.make import load_plan
 from harness.report.all import outputs
 from harness.report.extras import ComparableRun, LogTail, ReportExtras
 from harness.report.json_ import dump
+from harness.run.clock import MonotonicClock
 from harness.run.journal import JournalView
 from harness.run.verifying import verified
 from harness.store.index import index_runs
 from harness.store.rundir import RunDir
 
-__all__ = ["journaled_safety", "read_plan", "rejudge", "render"]
+__all__ = ["journaled_safety", "read_plan", "rejudge"]
 
 _COMPARABLE = 10
 _LOG_LINES = 15
@@ -37,18 +42,45 @@ def read_plan(run_dir: RunDir) -> Plan:
         raise StoreError(f"{run_dir.plan}: {exc}") from exc
 
 
-def rejudge(run_dir: RunDir, catalog: Catalog) -> Result:
+def rejudge(run_dir: RunDir, catalog: Catalog, tell: Callable[[PhaseName], None] = lambda phase: None) -> Result:
     """The result of a run from its recorded history alone, rendered; every derived file is written anew, the manifest last.
 
-    The same history gives the same bytes. Raises StoreError when the record is missing or damaged.
+    The same history gives the same bytes. The record of the run is sealed by then, so the phases `measure`, `check`, `judge`
+    and `render` are recorded in a file of the judging's own, `judging.jsonl`, which each judging writes anew; `tell` hears
+    of each as it begins. Raises StoreError when the record is missing or damaged.
     """
+    judging = _Judging(tell)
+    judging.begin("measure")
     plan = read_plan(run_dir)
     history = History.read(run_dir.path)
     measures = measure(history, plan)
+    judging.begin("check")
     checks = run_checks(history, plan, catalog, verified(plan, run_dir))
+    judging.begin("judge")
     result = judge(history, plan, measures, checks, Inputs(safety=journaled_safety(run_dir, history, plan)))
-    render(run_dir, result)
+    judging.begin("render")
+    _write_outputs(run_dir, result)
+    run_dir.write("judging.jsonl", judging.text())
+    run_dir.seal()
     return result
+
+
+class _Judging:
+    """The phases of one judging, on a clock of its own."""
+
+    def __init__(self, tell: Callable[[PhaseName], None]) -> None:
+        self._tell = tell
+        self._clock = MonotonicClock()
+        data = {"version": __version__, "wall_utc": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        self._events: list[Event] = [NoteEvent(at_ns=0, code="judging", text=f"judged by {__version__}", data=data)]
+
+    def begin(self, phase: PhaseName) -> None:
+        self._events.append(PhaseEvent(at_ns=self._clock.now_ns(), phase=phase))
+        self._tell(phase)
+
+    def text(self) -> str:
+        done = NoteEvent(at_ns=self._clock.now_ns(), code="judged", text="every output is written")
+        return "".join(map(encode, [*self._events, done]))
 
 
 def journaled_safety(run_dir: RunDir, history: History, plan: Plan) -> Safety:
@@ -73,12 +105,11 @@ def journaled_safety(run_dir: RunDir, history: History, plan: Plan) -> Safety:
     )
 
 
-def render(run_dir: RunDir, result: Result) -> None:
-    """Write the result and every output of it, and seal the directory."""
+def _write_outputs(run_dir: RunDir, result: Result) -> None:
+    """Write the result and every output of it."""
     run_dir.write("result.json", dump(result))
     for name, text in outputs(result, _extras(run_dir, result)).items():
         run_dir.write(name, text)
-    run_dir.seal()
 
 
 def _extras(run_dir: RunDir, result: Result) -> ReportExtras:

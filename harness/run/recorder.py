@@ -7,25 +7,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import StoreError
-from harness.history.events import Event, encode
+from harness.history.events import Event, encode, mask
 
 __all__ = ["Recorder"]
 
 
 class Recorder:
-    """Append-only. Raises StoreError when an event cannot be written: a run that cannot record proves nothing."""
+    """Append-only, `secrets` taken out of every free text.
 
-    def __init__(self, path: Path) -> None:
+    Raises StoreError when an event cannot be written: a run that cannot record proves nothing.
+    """
+
+    def __init__(self, path: Path, secrets: frozenset[str] = frozenset()) -> None:
         self.path = path
         # Appending wherever the end is: the reaper adds its own line when this process was stopped for too long.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8")
+        self._secrets = secrets
         self._listeners: list[Callable[[Event], None]] = []
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         self._listeners.append(listener)
 
     def emit(self, event: Event) -> None:
+        event = mask(event, self._secrets)
         try:
             self._file.write(encode(event))
             self._file.flush()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from harness.model.secrets import masked
 from harness.model.wiring import RUNTIME_NAMES
 from harness.spec.nodes import Entry, ListNode, MapNode, Node, Place, ScalarNode, Source, resolve_plain
 from harness.spec.report import At, Report, did_you_mean, known_names
@@ -144,7 +145,7 @@ class _Text:
             message = f"unknown param {argument!r}{did_you_mean(argument, params)}"
             self._error(token, message, f"{known_names('param', params)}; declare it in the stack file under `params:`")
             return token
-        if params[argument] in self.report.secrets:
+        if masked(params[argument], self.report.secrets) != params[argument]:
             self.secret = True
         return params[argument].replace("$", "$$") if self.wired else params[argument]
 

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 from harness.errors import HarnessBug, Problem, SpecError
 from harness.model.catalog import Catalog
-from harness.model.experiment import Experiment
+from harness.model.experiment import Experiment, Origin
+from harness.model.secrets import masked
 from harness.model.stack import Stack
 from harness.spec import build_experiment as of_experiment
 from harness.spec import build_stack as of_stack
@@ -23,7 +24,7 @@ from harness.spec.interpolate import Names, Scope, expand_counts, interpolate, n
 from harness.spec.merge import apply_profile, apply_set, read_extended
 from harness.spec.nodes import Entry, ListNode, MapNode, ScalarNode
 from harness.spec.report import At, Report, did_you_mean, known_names
-from harness.spec.yaml_text import shown
+from harness.spec.yaml_text import dump, shown
 
 __all__ = ["Loaded", "load_experiment", "load_stack"]
 
@@ -57,6 +58,7 @@ class _Job:
     lenient: bool = False
     report: Report = field(default_factory=Report)
     sources: list[Path] = field(default_factory=list)
+    documents: dict[str, MapNode] = field(default_factory=dict)
 
     def loaded(self, value: T | None) -> Loaded[T]:
         self.report.check()
@@ -94,6 +96,10 @@ def load_experiment(  # noqa: PLR0913
     )
     value, profiles = _experiment(path, job)
     _try_profiles(job, profiles, lambda other: _experiment(path, other))
+    if value is not None:
+        secrets = frozenset(job.report.secrets)
+        texts = {f"{name}.yaml": masked(dump(node), secrets) for name, node in job.documents.items()}
+        value = replace(value, origin=Origin(secrets=secrets, documents=texts))
     return job.loaded(value)
 
 
@@ -124,7 +130,8 @@ def _try_profiles(job: _Job, profiles: Sequence[str], load: Callable[[_Job], obj
     for profile in profiles:
         if profile == job.profile:
             continue
-        other = replace(job, profile=profile, lenient=True, report=Report(secrets=set(job.report.secrets)), sources=[])
+        other = replace(job, profile=profile, lenient=True, report=Report(secrets=set(job.report.secrets)))
+        other = replace(other, sources=[], documents={})
         try:
             load(other)
         except SpecError as exc:
@@ -207,6 +214,9 @@ def _stack(root: MapNode, path: Path, job: _Job, overrides: At | None) -> tuple[
     root = expand_counts(root, scope, job.report)
     scope = replace(scope, names=names_of(root))
     at = At(node=interpolate(At(node=root.without("params"), path=""), scope, job.report), path="")
+    if isinstance(at.node, MapNode):
+        own = {"params": root.entries["params"]} if "params" in root.entries else {}
+        job.documents["stack"] = MapNode(entries={**at.node.entries, **own}, place=root.place)
     before = len(job.report.problems)
     _refuse_nulls(at, of_stack.null_is_meant, job.report)
     stack = build_stack(at, job.catalog, job.report, path=path, params=params)
@@ -272,6 +282,8 @@ def _experiment(path: Path, job: _Job) -> tuple[Experiment | None, tuple[str, ..
     if stack is None:
         scope = replace(scope, names=None)
     at = At(node=interpolate(At(node=root, path=""), scope, job.report), path="")
+    if isinstance(at.node, MapNode):
+        job.documents["experiment"] = at.node
     _refuse_nulls(at, of_experiment.null_is_meant, job.report)
     around = Surroundings(source=root.place.source, profile=job.profile, stack=stack, facts=facts)
     return build_experiment(at, job.catalog, job.report, around), profiles

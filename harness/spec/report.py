@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from harness.errors import Problem, SpecError
+from harness.model.secrets import masked
 from harness.spec.nodes import Entry, ListNode, MapNode, Node, Place, Plain, ScalarNode, join, plain
 
 __all__ = ["At", "Report", "did_you_mean", "known_names"]
-
-_SECRET_MIN = 4
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -163,10 +162,7 @@ class Report:
                 self.problems.append(problem)
 
     def _safe(self, text: str) -> str:
-        for secret in self.secrets:
-            if len(secret) >= _SECRET_MIN:
-                text = text.replace(secret, "***")
-        return text
+        return masked(text, self.secrets)
 
     @property
     def failed(self) -> bool:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import Problem, SpecError
-from harness.spec.nodes import Entry, ListNode, MapNode, Node, Place, Scalar, ScalarNode, Source, resolve_plain
+from harness.spec.nodes import Entry, ListNode, MapNode, Node, Place, Plain, Scalar, ScalarNode, Source, resolve_plain
 
 if TYPE_CHECKING:
     from ruamel.yaml.error import MarkedYAMLError
 
-__all__ = ["parse", "read", "shown"]
+__all__ = ["dump", "parse", "read", "shown"]
 
 _TAGS = "tag:yaml.org,2002:"
 _NODES_MAX = 200_000
@@ -281,3 +281,27 @@ def _reworded(exc: MarkedYAMLError) -> tuple[str, str | None]:
     elif context:
         problem = f"{problem} {context}"
     return problem, remedy
+
+
+def dump(node: Node) -> str:
+    """The document as YAML text. What holds a value from the environment stands there as it was written, `${env:NAME}`."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    writer = YAML(pure=True)
+    writer.default_flow_style = False
+    writer.width = 120
+    out = StringIO()
+    writer.dump(_as_written(node), out)
+    return out.getvalue()
+
+
+def _as_written(node: Node) -> Plain:
+    match node:
+        case ScalarNode():
+            return node.text if node.secret else node.value
+        case ListNode():
+            return [_as_written(item) for item in node.items]
+        case MapNode():
+            return {key: _as_written(entry.value) for key, entry in node.entries.items()}

@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
+import secrets as chance
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from harness.errors import SpecError, StoreError
+from harness.model.secrets import MASK, SHORTEST
 
 __all__ = ["RunDir", "find_run"]
 
@@ -32,7 +34,7 @@ class RunDir:
         try:
             reports.mkdir(parents=True, exist_ok=True)
             for _ in range(100):
-                path = reports / f"{stamp}-{name}-{secrets.token_hex(2)}"
+                path = reports / f"{stamp}-{name}-{chance.token_hex(2)}"
                 try:
                     path.mkdir()
                 except FileExistsError:
@@ -92,6 +94,26 @@ class RunDir:
         except OSError as exc:
             raise StoreError(f"{target}: cannot write: {exc.strerror}") from exc
         return target
+
+    def write_inputs(self, documents: Mapping[str, str]) -> None:
+        """Keep the documents that the run was made of, by file name. Raises StoreError."""
+        for name, text in documents.items():
+            self.write(f"inputs/{name}", text)
+
+    def scrub(self, secrets: Collection[str]) -> None:
+        """Take secrets out of what processes of the stack logged and, once nothing can need it, out of the undo journal."""
+        files = [path for path in self.logs.rglob("*") if path.is_file()]
+        if self.undo.exists() and b'"t":"closed"' in self.undo.read_bytes():
+            files.append(self.undo)
+        for path in files:
+            text = path.read_bytes()
+            clean = text
+            for secret in secrets:
+                if len(secret) >= SHORTEST:
+                    for form in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
+                        clean = clean.replace(form.encode(), MASK.encode())
+            if clean != text:
+                path.write_bytes(clean)
 
     def seal(self) -> str:
         """Write `manifest.json`, SHA-256 of every recorded and derived file; returns the manifest's own SHA-256."""
