@@ -416,7 +416,11 @@ class Injector(Protocol):
 class Layered(Protocol):
     """An injector of which several, with different parameters, may stand on one target: each adds its layer to the original."""
 
-    async def compose(self, state: Any, layers: Sequence[Injector], world: World) -> None:
+    def over(self, below: Any) -> Any:
+        """This fault's state when it stands on another of its kind: the same original, seen with its own parameters."""
+        ...
+
+    async def compose(self, state: Any, layers: Sequence[Any], world: World) -> None:
         """Bring about what `layers` (all of this kind, at least one, oldest first) do together to the original in `state`."""
         ...
 

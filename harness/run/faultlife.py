@@ -139,8 +139,12 @@ class FaultLife:
         injector, hold = self._made(), self._hold(target)
         try:
             below = () if hold is None else self._holds.below(hold, self.kind, self.fault.params)
-            async with asyncio.timeout(_limit_s(WITNESS_LIMIT_S, injector)):
-                state = below[-1].state if below else await injector.prepare(target, self._world)
+            if not below:
+                async with asyncio.timeout(_limit_s(WITNESS_LIMIT_S, injector)):
+                    state = await injector.prepare(target, self._world)
+            else:
+                state = below[-1].state
+                state = injector.over(state) if isinstance(injector, Layered) else state
         except (HarnessError, TimeoutError) as exc:
             self._emit(target, "failed", f"prepare: {exc or 'took too long'}")
             raise InjectError(f"{target.name}: {exc or 'prepare took too long'}") from exc
@@ -234,6 +238,10 @@ class FaultLife:
         if left:
             if isinstance(standing.injector, Layered):
                 await standing.injector.compose(standing.state, [layer.injector for layer in left], self._world)
+                top = left[-1]
+                evidence = await top.injector.witness(top.state, self._world)
+                if not evidence.present:
+                    raise RevertError(f"taken out from beside {top.fault!r}, which is not there now: {evidence.what}")
             what = f"left to {', '.join(layer.fault for layer in left)}, which stands on the same original"
             self._tell(standing.target, "reverted")
             self._tell(standing.target, "verified", what)

@@ -37,7 +37,7 @@ def hold_of(kind: FaultKind, params: JsonObject, target: Target) -> Hold | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One fault on one hold. `state` is the original, the same for all layers."""
+    """One fault on one hold. `state` holds the original, the same for all layers."""
 
     fault: str
     kind: FaultKind

@@ -22,7 +22,7 @@ Steps = tuple[str | int, ...]
 _TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<body>[^}]*)(?P<close>\}?))")
 _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-.*)?", re.DOTALL)
 _KNOWN = ("env", "param", *RUNTIME_NAMES, "i")
-_PROGRAMS = frozenset({"process", "exec", "start", "stop", "apply", "revert", "witness"})
+_PROGRAMS = frozenset({"process", "exec", "start", "stop", "apply", "revert", "witness", "read"})
 _COUNT_MAX = 1000
 
 

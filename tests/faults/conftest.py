@@ -28,7 +28,15 @@ from harness.testing.fakes import FakeWorld
 SERVER = """
 import os, signal, socket, sys
 
+def take(*_):
+    if os.path.exists("app.conf"):
+        with open("app.conf") as given, open("live.half", "w") as live:
+            live.write(given.read())
+        os.rename("live.half", "live")
+
 def main(argv):
+    take()
+    signal.signal(signal.SIGHUP, take)
     port, mode = int(argv[0]), argv[1]
     if mode == "daemon":
         if os.fork():

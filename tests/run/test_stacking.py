@@ -56,6 +56,9 @@ class Painter:
     async def prepare(self, target: Target, world: Any) -> PaintState:
         return PaintState(was=Board.text)
 
+    def over(self, below: PaintState) -> PaintState:
+        return below
+
     async def apply(self, state: PaintState, world: Any) -> None:
         await self.compose(state, [self], world)
 
