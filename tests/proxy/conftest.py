@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -92,6 +93,61 @@ def running_server(*arguments: str) -> Iterator[SimpleNamespace]:
     assert errors == "", errors
 
 
+@contextlib.contextmanager
+def running_toxiproxy() -> Iterator[SimpleNamespace]:
+    """Shopify's server; the test is skipped where there is none."""
+    binary = shutil.which("toxiproxy-server")
+    if binary is None:
+        pytest.skip("needs Shopify's toxiproxy-server on PATH")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [binary, "-host", "127.0.0.1", "-port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            api = Api("127.0.0.1", port)
+            until(lambda: answers(api))
+            yield SimpleNamespace(process=process, api=api)
+        finally:
+            process.kill()
+
+
+def answers(api: Api) -> bool:
+    """Whether the control API is there."""
+    try:
+        return api.call("GET", "/version").status == 200
+    except OSError:
+        return False
+
+
+def forget_proxies(api: Api) -> None:
+    """Delete whatever a test made."""
+    for name in api.json("GET", "/proxies"):
+        api.call("DELETE", f"/proxies/{quote(name, safe='')}")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[dict[str, Api]]:
+    """The API of both servers: embedded (seed 7), toxiproxy."""
+    with running_server("--seed", "7") as ours, running_toxiproxy() as theirs:
+        yield {"embedded": ours.api, "toxiproxy": theirs.api}
+
+
+@pytest.fixture(params=["embedded", "toxiproxy"])
+def either(request: pytest.FixtureRequest, pair: dict[str, Api]) -> Iterator[Api]:
+    """One after the other, the API of both servers; every proxy that a test made is deleted after it."""
+    yield pair[request.param]
+    forget_proxies(pair[request.param])
+
+
+@pytest.fixture
+def both(pair: dict[str, Api]) -> Iterator[dict[str, Api]]:
+    """Both APIs at once, by name; every proxy that a test made is deleted after it."""
+    yield pair
+    for api in pair.values():
+        forget_proxies(api)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[SimpleNamespace]:
     """One server for a test module, seed 7, hold 400 ms."""
@@ -103,8 +159,7 @@ def server() -> Iterator[SimpleNamespace]:
 def api(server: SimpleNamespace) -> Iterator[Api]:
     """The server's API; every proxy that a test made is deleted after it."""
     yield server.api
-    for name in server.api.json("GET", "/proxies"):
-        server.api.call("DELETE", f"/proxies/{quote(name, safe='')}")
+    forget_proxies(server.api)
 
 
 class Upstream:

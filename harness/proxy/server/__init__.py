@@ -6,29 +6,7 @@ of this package is imported by the rest of Blackstart, which only starts it with
 The plain API (methods, paths, status codes, messages, content types) is that of Toxiproxy 2.12. `GET /version` answers
 `2.12.0-blackstart`, and every proxy carries one more key, `blackstart`, with its options; both tell the two apart.
 
-Where Toxiproxy misbehaves, ours differs on purpose:
-
-1.  `timeout` > 0 closes a connection that long after the toxic met it. Toxiproxy re-arms its timer on every chunk, so
-    that steady traffic is never cut.
-2.  `reset_peer` sends RST to open connections too: they are reset `timeout` ms after the toxic was added, new ones that
-    long after their first chunk. Toxiproxy sends RST only when the toxic was there when the connection opened, and
-    sends it even at toxicity 0. Removed in time, ours lets the held bytes pass; Toxiproxy has dropped them.
-3.  `POST /reset` resets every proxy before it reports the first that would not start. Toxiproxy stops half-way.
-4.  Upstreams are dialled beside the accept loop and under a deadline. One that answers nothing holds up nobody else.
-5.  Toxicity is drawn once per connection and toxic, from the seed, the names and the connection's number, and stays
-    drawn. Toxiproxy draws again at each edit of a neighbour and discards its `-seed`. Raising the toxicity keeps the
-    connections that were already hit.
-6.  A direction that ends is closed in that direction only (half-close). Toxiproxy closes the whole connection.
-7.  A peer's RST is passed on as RST. Toxiproxy closes with FIN.
-8.  Disabling or deleting a proxy resets its connections, and a disabled proxy keeps its port reserved (bound, not
-    listening, SO_REUSEADDR), so that enabling it again cannot fail because a stranger was given the port meanwhile.
-9.  `bandwidth` with a rate below 0 stalls like rate 0, and `slicer` without an `average_size` slices nothing. Both
-    crash Toxiproxy.
-10. A PATCH of a toxic is all or nothing. Toxiproxy keeps the attributes that it read before the bad one.
-11. An edit never waits for the data path: every call is answered at once. Toxiproxy's toxic removal can hang for good.
-12. An empty `listen` means a free port on 127.0.0.1. Toxiproxy listens on all interfaces.
-13. `latency` buffers by bytes (8 MiB a direction), not by 1024 chunks; edited attributes also apply to what is waiting.
-14. No stray `"Logger":{}` in a proxy. After `bad request body: ` the words are ours, not those of Go's decoder.
+Where Toxiproxy misbehaves, ours differs on purpose: docs/fault-proxy.md has the list, tests/proxy/test_differences.py shows it.
 
 As in Toxiproxy: `toxics` in a create or populate body are ignored; populate leaves an unchanged proxy with its toxics
 and its enabled flag; a proxy that listens on port 0 counts as changed; names and attributes unknown to us are ignored.
