@@ -307,6 +307,10 @@ class PlainLinks(Links):
 class ToxiproxyLinks(Links):
     """Changes through `toxiproxy-python`, Shopify's API as its users know it."""
 
+    async def create(self, name: str, listen: str, upstream: str, options: Mapping[str, bool]) -> LinkState:
+        await _in_thread(_library)  # its imports take a quarter of a second: now, not while a fault is being applied
+        return await super().create(name, listen, upstream, options)
+
     def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
         with self._library() as consumer:
             if exists:  # the library cannot update a toxic
@@ -396,6 +400,7 @@ class _BoundedRequests:
 @cache
 def _library() -> Any:
     """The library's `api` module, made safe once per process."""
+    import requests  # noqa: F401 - what the library's calls need is imported with it
     from toxiproxy import api
 
     api.APIConsumer.host = _PerCall(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 from pathlib import Path
 from typing import Self
 
@@ -90,6 +91,7 @@ class SupervisedHost:
         for name, port in launch.ports.items():
             require_free(self._name, name, launch.address, port)
         _make_dir(launch)
+        _let_in(launch, self._state.path)
         os.makedirs(os.path.dirname(launch.log), exist_ok=True)
         await ensure_hostd(self._state.path, self._log_dir)
         limit_ns = _START_LIMIT_NS + _PREPARE_EACH_NS * len(launch.prepare)
@@ -189,3 +191,25 @@ def _make_dir(launch: Launch) -> None:
             f"instance {launch.instance}: cannot make its directory {launch.dir}: {exc}",
             remedy="check `files:` and `user:`",
         ) from exc
+
+
+def _let_in(launch: Launch, state_dir: str) -> None:
+    """Let the instance's user pass through the state directory to its own directory: to search it, not to read it.
+
+    Raises UnsafeError when a folder above, which is not ours to open, keeps that user out.
+    """
+    if launch.dir is None or launch.user is None or os.geteuid() != 0:
+        return
+    uid, gid = user_ids(launch.user)
+    for folder in reversed(Path(launch.dir).parents):
+        found = folder.stat()
+        searchable = stat.S_IXUSR if found.st_uid == uid else stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH
+        if uid == 0 or found.st_mode & searchable:
+            continue
+        if not folder.is_relative_to(state_dir):
+            raise UnsafeError(
+                f"instance {launch.instance}: user {launch.user!r} cannot reach its directory {launch.dir}:"
+                f" {folder} keeps other users out",
+                remedy="let the state be kept elsewhere: BLACKSTART_STATE names the folder",
+            )
+        folder.chmod(stat.S_IMODE(found.st_mode) | searchable)

@@ -17,6 +17,7 @@ from harness.stacks.process import ProcessHost
 from harness.stacks.procfs import alive, read_stat
 from harness.stacks.python import KIND as PYTHON
 from harness.stacks.python import PythonHost
+from harness.stacks.wire import allocate
 from harness.testing.conformance import check_host
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -247,6 +248,36 @@ async def test_runs_as_the_user_given(rig, kind) -> None:
     await host.freeze(identity)
     assert await host.frozen(identity)
     await host.kill(identity)
+
+
+@pytest.mark.privileged
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_the_user_given_may_pass_through_the_state_directory_and_not_look_around(rig) -> None:
+    for folder in (rig.folder, *rig.folder.parents[:3]):
+        if folder.stat().st_uid == os.geteuid() and str(folder) != "/tmp":
+            folder.chmod(0o755)
+    state = rig.folder / "state"
+    state.mkdir(mode=0o700)
+    one = rig.program("a", "stubborn", user="20001")
+    one.host.params |= {"process": ["sh", "-c", "echo $$$$ > ${dir}/pids; exec sleep 60"], "cwd": "${dir}"}
+    host = rig.host("a", allocate(rig.stack(), str(state)))
+    await host.start()
+    await rig.noted("state/dirs/a/pids", 1)
+    assert state.stat().st_mode & 0o777 == 0o711
+    ls = await asyncio.create_subprocess_exec("ls", str(state), user=20001, stdout=-3, stderr=-3)
+    assert await ls.wait() != 0
+
+
+@pytest.mark.privileged
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_a_folder_above_that_keeps_the_user_out_is_not_opened(rig) -> None:
+    rig.folder.chmod(0o700)
+    rig.program("a", "stubborn", "pids", user="20001")
+    with pytest.raises(
+        UnsafeError, match=r"instance a: user '20001' cannot reach its directory .* keeps other users out"
+    ):
+        await rig.host("a").start()
+    assert rig.folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_kinds_refuse_what_they_do_not_know() -> None:
