@@ -5,6 +5,7 @@ Needs asyncpg (`pip install asyncpg`). It never re-sends; a connection that any 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from harness.load import Rejected, User
@@ -20,10 +21,16 @@ WHO = "select current_setting('cluster_name'), substr(pg_walfile_name(pg_current
 
 
 class RowUser(User):
-    """`served_by` is the server's cluster_name, `epoch` its timeline, which grows with every promotion."""
+    """`served_by` is the server's cluster_name, `epoch` its timeline, which grows with every promotion.
+
+    Once no primary was found, nobody looks for one again for `look_every_ms`, as a connection pool does.
+    """
 
     model = "set"
 
+    look_every_ms: int = 50
+
+    _missed_s: float = 0.0
     _db: Any = None
     _who: tuple[str, int] = ("", 0)
 
@@ -46,10 +53,13 @@ class RowUser(User):
 
     async def _primary(self) -> Any:
         """A connection to the host that accepts writes. Nothing was sent when there is none: surely no effect."""
+        if time.monotonic() < RowUser._missed_s + self.look_every_ms / 1000:
+            raise Rejected("no primary")
         try:
             db = await asyncpg.connect(self.entry)
             name, timeline = await db.fetchrow(WHO)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            RowUser._missed_s = time.monotonic()
             raise Rejected("no primary") from exc
         self._who = (name, int(timeline, 16))
         return db

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from harness.load import Rejected, User
 
-__all__ = ["SetUser"]
+ADD = "redis.call('SADD', KEYS[1], ARGV[1]) return redis.call('EXPIRE', KEYS[1], ARGV[2])"
 
 
 class SetUser(User):
@@ -17,14 +17,12 @@ class SetUser(User):
 
     prefix: str = "blackstart"
     expire_s: int = 3600
-
     _wire: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def run(self) -> None:
         item = self.unique()
         async with self.op("add", key=self.session, value=item):
-            await self.ask("SADD", f"{self.prefix}:{self.session}", item)
-            await self.ask("EXPIRE", f"{self.prefix}:{self.session}", str(self.expire_s))
+            await self.ask("EVAL", ADD, "1", f"{self.prefix}:{self.session}", item, str(self.expire_s))
 
     async def final(self) -> None:
         async with self.op("read", key=self.session) as op:
@@ -40,9 +38,9 @@ class SetUser(User):
         if wire is None or wire[0].at_eof():
             where = urlsplit(self.entry)
             wire = await asyncio.open_connection(where.hostname, where.port)
+        parts = (f"${len(word.encode())}\r\n{word}\r\n".encode() for word in words)
         try:
-            parts = (f"${len(word.encode())}\r\n{word}\r\n" for word in words)
-            wire[1].write(f"*{len(words)}\r\n{''.join(parts)}".encode())
+            wire[1].write(f"*{len(words)}\r\n".encode() + b"".join(parts))
             answer = await self._answer(wire[0])
         except BaseException:
             wire[1].close()
@@ -51,7 +49,8 @@ class SetUser(User):
         return answer
 
     async def _answer(self, reader: asyncio.StreamReader) -> object:
-        sort, rest = (line := (await reader.readuntil(b"\r\n"))[:-2].decode())[:1], line[1:]
+        line = (await reader.readuntil(b"\r\n"))[:-2].decode()
+        sort, rest = line[:1], line[1:]
         if sort == "-":
             raise Rejected(rest.partition(" ")[0])  # LOADING, READONLY, OOM: the command was not carried out
         if sort == "*":
