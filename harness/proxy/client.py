@@ -158,6 +158,7 @@ class Links:
         A new one is announced before it is made, so that it can be removed whatever happens next.
         Raises UnsafeError when the name or the port is taken.
         """
+        await in_thread(self._prepare)
         known = await self._plain("GET", "/proxies")
         if name in known:
             state = self._own_only(state_of(known[name]))
@@ -262,6 +263,9 @@ class Links:
             )
         return state
 
+    def _prepare(self) -> None:
+        """Called in a thread before links are made: what takes time is done while nothing is broken."""
+
     def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
         raise NotImplementedError
 
@@ -307,9 +311,8 @@ class PlainLinks(Links):
 class ToxiproxyLinks(Links):
     """Changes through `toxiproxy-python`, Shopify's API as its users know it."""
 
-    async def create(self, name: str, listen: str, upstream: str, options: Mapping[str, bool]) -> LinkState:
-        await _in_thread(_library)  # its imports take a quarter of a second: now, not while a fault is being applied
-        return await super().create(name, listen, upstream, options)
+    def _prepare(self) -> None:
+        _library()  # its imports take a quarter of a second: now, not while a fault is being applied
 
     def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
         with self._library() as consumer:

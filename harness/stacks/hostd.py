@@ -26,6 +26,7 @@ from typing import Any
 from harness.errors import HarnessError, UnsafeError
 from harness.stacks.ending import end_instances
 from harness.stacks.launch import HOSTD_PID, Launch, Started, StateDir
+from harness.stacks.logs import tail
 from harness.stacks.procfs import read_stat
 from harness.stacks.spawn import Zygote, spawn_command, zygote_key
 
@@ -187,8 +188,10 @@ class Hostd:
             finally:
                 self._waiting.pop(process.pid, None)
             if code != 0:
+                said = "; ".join(tail(launch.log, 2))
                 raise UnsafeError(
-                    f"instance {launch.instance}: prepare {argv!r} ended with {code}", remedy=f"see {launch.log}"
+                    f"instance {launch.instance}: prepare {argv!r} ended with {code}: {said}",
+                    remedy=f"see {launch.log}",
                 )
         self._state.set_prepared(launch.instance)
 

@@ -51,4 +51,4 @@ def test_without_the_binary_it_is_refused(drill: Drill, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", "/nonexistent")
     done = drill("haproxy-backend-kill")
     assert (done.code, done.result["verdict"]) == (4, "REFUSED")
-    assert "cannot run 'haproxy'" in done.talk
+    assert "cannot run 'haproxy'" in done.result["sentence"]

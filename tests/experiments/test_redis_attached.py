@@ -90,4 +90,4 @@ def test_an_attached_redis_is_cut_off_measured_and_left_running(redis: tuple[int
 def test_a_redis_that_does_not_run_is_refused(tmp_path: Path, drill: Drill) -> None:
     done = drill("redis-refused", f"stack.params.port={free_port()}", f"stack.params.pidfile={tmp_path / 'none.pid'}")
     assert (done.code, done.result["verdict"]) == (4, "REFUSED")
-    assert "instance redis: not running (there is no pid file" in done.talk
+    assert "instance redis: not running (there is no pid file" in done.result["sentence"]

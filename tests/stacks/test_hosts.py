@@ -222,7 +222,7 @@ async def test_files_and_preparation_come_once_and_stay(rig) -> None:
 
 async def test_a_failed_preparation_starts_nothing(rig) -> None:
     rig.program("a", "stubborn", "pids", prepare=(("sh", "-c", "echo no room; exit 3"),))
-    with pytest.raises(UnsafeError, match=r"instance a: prepare .* ended with 3"):
+    with pytest.raises(UnsafeError, match=r"instance a: prepare .* ended with 3: no room"):
         await rig.host("a").start()
     assert await rig.hosts["a"].find() is None
     assert rig.log("a") == "no room\n"
@@ -259,11 +259,11 @@ async def test_the_user_given_may_pass_through_the_state_directory_and_not_look_
     state = rig.folder / "state"
     state.mkdir(mode=0o700)
     one = rig.program("a", "stubborn", user="20001")
-    one.host.params |= {"process": ["sh", "-c", "echo $$$$ > ${dir}/pids; exec sleep 60"], "cwd": "${dir}"}
+    one.host.params.update({"process": ["sh", "-c", "echo $$$$ > ${dir}/pids; exec sleep 60"], "cwd": "${dir}"})
     host = rig.host("a", allocate(rig.stack(), str(state)))
     await host.start()
     await rig.noted("state/dirs/a/pids", 1)
-    assert state.stat().st_mode & 0o777 == 0o711
+    assert state.stat().st_mode & 0o777 == 0o701
     ls = await asyncio.create_subprocess_exec("ls", str(state), user=20001, stdout=-3, stderr=-3)
     assert await ls.wait() != 0
 

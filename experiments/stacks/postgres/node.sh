@@ -4,6 +4,7 @@
 #                           node.sh serve DATA NAME ADDRESS PORT SYNC URL-OF-THE-OTHER-NODE
 # PG_BIN is the folder of initdb and postgres. Trust on loopback: for drills, not for production.
 set -eu
+[ -x "$PG_BIN/postgres" ] || { echo "no PostgreSQL in $PG_BIN: install it, or --set stack.params.bin=FOLDER" >&2 && exit 1; }
 PATH=$PG_BIN:$PATH
 verb=$1 data=$2
 shift 2
