@@ -18,6 +18,7 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "pause": "harness.faults.pause:KIND",
         "restart": "harness.faults.restart:KIND",
         "partition": "harness.faults.partition:KIND",
+        "loss": "harness.faults.loss:KIND",
         "refuse": "harness.faults.refuse:KIND",
         "latency": "harness.faults.latency:KIND",
         "bandwidth": "harness.faults.bandwidth:KIND",

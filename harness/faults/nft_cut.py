@@ -16,10 +16,12 @@ from typing import Literal
 
 from harness.faults.nft import Chain, Table
 
-__all__ = ["IN", "OUT", "Cut", "End", "Flow", "Place", "cut_table"]
+__all__ = ["IN", "MET", "OUT", "Cut", "End", "Flow", "Place", "cut_table"]
 
 OUT, IN = "packets_out", "packets_in"
 """Counters of what was hit: sent by the first side to the second, and back."""
+MET = {OUT: "met_out", IN: "met_in"}
+"""Counters of what passed the rules where only a share is hit."""
 _SHARES = 10_000
 _SET_SIZE = 1_000_000  # a cap, not an allocation
 Direction = Literal["both", "in", "out"]
@@ -78,7 +80,7 @@ def cut_table(name: str, cut: Cut) -> Table:
     noted = (*out.noted(), *back.noted())
     return Table(
         name=name,
-        counters=(OUT, IN),
+        counters=(OUT, IN) if cut.ratio is None else (OUT, IN, *MET.values()),
         sets=out.sets(cut.flows_out) | back.sets(cut.flows_in),
         chains=(
             *(Chain(name=f"hit_{way}", rules=_verdict(way, cut)) for way in hit),
@@ -91,7 +93,8 @@ def cut_table(name: str, cut: Cut) -> Table:
 def _verdict(counter: str, cut: Cut) -> tuple[str, ...]:
     """What becomes of a packet that is met, once and for all: two rules that meet it must not draw its lot twice."""
     if cut.ratio is not None:
-        return (f"numgen random mod {_SHARES} < {round(cut.ratio * _SHARES)} counter name {counter} drop", "accept")
+        lot = f"numgen random mod {_SHARES} < {round(cut.ratio * _SHARES)}"
+        return (f"counter name {MET[counter]}", f"{lot} counter name {counter} drop", "accept")
     if not cut.reject:
         return (f"counter name {counter} drop",)
     # A rejection's own answer comes back through the cut: resets must pass.

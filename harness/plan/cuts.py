@@ -37,7 +37,13 @@ def between(entry: FaultEntry, stack: Stack, kind: FaultKind) -> tuple[tuple[Tar
             f"fault {entry.id!r}: `via: {via}` does not work between {listed(first)} and {listed(second)}",
             remedy="leave `via` out, or say `via: nftables`",
         )
-    links = list(_crossing(entry, first, second, stack)) if "link" in kind.targets else []
+    links = list(_crossing(entry, first, second, stack))
+    if links and "link" not in kind.targets:
+        raise UnsafeError(
+            f"fault {entry.id!r}: {kind.name} works on packets between the sides themselves, but"
+            f" {listed(f'link {link.name}' for link in links)} carries them through the fault proxy",
+            remedy="name sides that no link joins",
+        )
     targets: list[Target] = []
     if links:
         _fits_links(entry, links)

@@ -14,6 +14,7 @@ import pytest
 from harness.errors import InjectError, UnsafeError
 from harness.faults import nft
 from harness.faults.cut import require_kernel
+from harness.faults.loss import Loss, LossParams
 from harness.faults.partition import KIND, Partition, PartitionParams
 from harness.model.plan import CutEnd, Target
 from harness.model.ports import Identity
@@ -223,6 +224,38 @@ async def test_a_rejecting_cut_answers_at_once(pair: Pair) -> None:
         assert await pair.bystander.reaches(pair.b) == "accepted"
     finally:
         await injector.revert(state, pair.world)
+    assert await pair.a.reaches(pair.b) == "accepted"
+
+
+def loss(**params: object) -> Loss:
+    return Loss(LossParams.model_validate(params))
+
+
+@pytest.mark.cell("loss", "cut")
+@pytest.mark.parametrize("pair", ["both-address"], indirect=True)
+async def test_loss_keeps_the_contract_of_an_injector(pair: Pair) -> None:
+    await check_injector(loss(ratio="30%"), pair.target, pair.world)
+    await pair.resumes()
+
+
+@pytest.mark.parametrize(("pair", "direction"), [("address-address", "out"), ("uid-uid", "both")], indirect=["pair"])
+async def test_the_share_that_is_lost_is_the_share_that_was_asked_for(pair: Pair, direction: str) -> None:
+    injector = loss(ratio="10%", direction=direction)
+    state = await injector.prepare(pair.target, pair.world)
+    await injector.apply(state, pair.world)
+    try:
+        counted = await nft.count(state.table)
+        async with asyncio.timeout(30):
+            while counted["met_out"].packets < 2000:
+                await injector._stir(state, pair.world)
+                counted = await nft.count(state.table)
+        evidence = await injector.witness(state, pair.world)
+        assert evidence.present
+    finally:
+        await injector.revert(state, pair.world)
+    share = counted["packets_out"].packets / counted["met_out"].packets
+    assert 0.06 < share < 0.14  # 2000 lots at 10 %: five standard deviations are 0.034
+    assert (counted["packets_in"].packets > 0) is (direction == "both")
     assert await pair.a.reaches(pair.b) == "accepted"
 
 

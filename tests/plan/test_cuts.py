@@ -156,6 +156,11 @@ def test_links_between_the_sides_are_cut_unless_via_says_otherwise() -> None:
             "link repl runs between the sides, but who holds leader is known at apply only",
         ),
         (
+            cut(sel("instance", "db-1"), sel("instance", "db-2"), kind="loss", ratio="5%"),
+            stack(*DBS, links=(LINK,)),
+            "loss works on packets between the sides themselves, but link repl carries them through the fault proxy",
+        ),
+        (
             cut(sel("instance", "db-1"), sel("instance", "db-2"), via="disconnect"),
             stack(*DBS),
             "`via: disconnect` does not work between db-1 and db-2; leave `via` out",
