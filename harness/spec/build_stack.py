@@ -337,7 +337,13 @@ def build_stack(root: At, catalog: Catalog, report: Report, *, path: Path, param
     declared = root.child("instances")
     if declared is not None and isinstance(declared.node, MapNode) and not instances:
         report.error(declared, "a stack has at least one instance")
-    made.names("regions")
+    for at in made.names("regions"):
+        isolation = at.child("isolation")
+        region = doc.regions.get(at.name)
+        if isolation is not None and region is not None and region.isolation is not None:
+            message = "a network namespace per region is not there yet: regions share this machine's network"
+            remedy = "give instances their own `address:` or `user:`; a partition between regions matches on those"
+            report.error(isolation, message, remedy=remedy)
     links = {at.name: made.link(at, doc.links[at.name]) for at in made.names("links") if at.name in doc.links}
     roles = {at.name: made.role(at) for at in made.names("roles")}
     probes = {at.name: made.probe(at) for at in made.names("probes")}

@@ -166,6 +166,9 @@ class RegionDoc(Doc):
         None, description="what the region does in calm times"
     )
     entry: Text | None = Field(None, description="URL at which clients and final reads reach this region alone")
+    isolation: Literal["netns"] | None = Field(
+        None, description="refused: a network namespace per region is not there yet"
+    )
 
 
 class InstanceDoc(Doc):
