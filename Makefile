@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check conformance sample clean
+.PHONY: demo test check bench conformance sample clean
 
 demo: $(STAMP)
 	$(BIN)/blackstart demo
@@ -21,6 +21,9 @@ check: $(STAMP)
 conformance: $(STAMP)
 	$(BIN)/pytest -q -m cell --cells .cells.json
 	$(BIN)/python -m tests.cells write .cells.json
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
 
 sample: $(STAMP)
 	$(BIN)/python -m tests.sample

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -51,6 +50,8 @@ def recover(
     json: JsonFlag = False,
 ) -> None:
     """Undo what a dead run left behind, from its journal alone. Safe to repeat. Exit 7 when something could not be undone."""
+    import asyncio
+
     from harness.registry import catalog
     from harness.run.recover import recover_run, unfinished_runs
     from harness.store.rundir import find_run

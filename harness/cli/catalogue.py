@@ -82,7 +82,10 @@ def _facts(kind: Any, proven: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     return facts
 
 
-def schema(kind: Annotated[str, typer.Argument(help="stack, experiment or result")]) -> None:
+def schema(
+    kind: Annotated[str, typer.Argument(help="stack, experiment or result")],
+    json: Annotated[bool, typer.Option("--json", help="As always: a schema is JSON.")] = True,
+) -> None:
     """Print the JSON Schema of a document or of result.json."""
     if kind == "result":
         from harness.model.result import Result

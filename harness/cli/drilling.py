@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from dataclasses import replace
@@ -15,7 +14,6 @@ import typer
 from harness.cli.documents import ProfileOption, SetOption, load, the_only_experiment
 from harness.cli.evidence import ReportsOption
 from harness.cli.output import JsonFlag, say, show_json, show_rows
-from harness.cli.progress import Progress
 from harness.units import format_duration
 
 if TYPE_CHECKING:
@@ -213,6 +211,9 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
 
     Raises UnsafeError, before a run directory is made, for what may not be run now; StoreError.
     """
+    import asyncio
+
+    from harness.cli.progress import Progress
     from harness.errors import UnsafeError
     from harness.model.stack import Stack
     from harness.plan.make import dump_plan
@@ -252,6 +253,8 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
 
 def _finish(run_dir: Path, notes: list[NoteEvent]) -> None:
     """Put back what a dead run left on this stack, and take note of it. Raises UnsafeError when that fails."""
+    import asyncio
+
     from harness.history.events import NoteEvent
     from harness.registry import catalog
     from harness.run.recover import finish_earlier
@@ -265,6 +268,9 @@ def _finish(run_dir: Path, notes: list[NoteEvent]) -> None:
 
 
 async def _conduct(plan: Plan, run_dir: RunDir, locks: Locks, facts: tuple[NoteEvent, ...]) -> None:
+    import asyncio
+
+    from harness.cli.progress import Progress
     from harness.load.engine import AsyncioEngine
     from harness.measure.live import LiveWindow
     from harness.registry import catalog

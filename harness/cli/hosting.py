@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +41,8 @@ def up(stack: StackArgument, sets: SetOption = None, profile: ProfileOption = No
 
     What runs already is attached to. Exit 4 when it is up already or does not come up; then nothing is left running.
     """
+    import asyncio
+
     from harness.registry import catalog
     from harness.run.hosted import take_up
     from harness.run.lock import hold
@@ -68,6 +69,8 @@ def _tell(event: InstanceEvent) -> None:
 
 def down(stack: StackArgument, json: JsonFlag = False) -> None:
     """End what `stack up` started, the fault proxy with it; what it attached to stays. Exit 7 when something will not go."""
+    import asyncio
+
     from harness.registry import catalog
     from harness.run.hosted import take_down
     from harness.run.lock import hold
@@ -93,6 +96,8 @@ def status(
     json: JsonFlag = False,
 ) -> None:
     """Show what is up: instances, addresses, links, fault proxy. Exit 4 when a part of it no longer runs."""
+    import asyncio
+
     from harness.registry import catalog
     from harness.run.hosted import hosted_stacks
 

@@ -24,6 +24,7 @@ def proxy(
         str, typer.Option(help="Where its Toxiproxy HTTP API answers; port 0: any free one.")
     ] = "127.0.0.1:8474",
     seed: Annotated[int, typer.Option(help="Seed of toxicity and jitter.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="As always: what is on stdout is JSON.")] = True,
 ) -> None:
     """Run the embedded fault proxy in the foreground until Ctrl-C. Its address is the JSON line on stdout."""
     host, _, port = listen.rpartition(":")

@@ -1,0 +1,187 @@
+"""`make bench`: what Blackstart costs, each as a ratio to something measured beside it, so that any machine can tell.
+
+`python -m tests.bench [--json]`. Not part of CI: a shared machine has moods. Exit 1 when a ratio is beyond its limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from harness.cli.app import app
+from harness.load.op import dropped_row
+from harness.load.pacing import open_alarm
+from harness.load.record import Recorder, warm_up, write_part
+
+WAKES = 1500
+GAP_NS = 2_100_000  # not a whole millisecond: that is what asyncio's timers wait in
+OPS = 20_000
+ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One comparison. `limit` None: shown, not judged."""
+
+    what: str
+    ours: str
+    beside: str
+    ratio: float
+    limit: float | None
+
+    @property
+    def met(self) -> bool:
+        return self.limit is None or self.ratio <= self.limit
+
+
+def main() -> int:
+    """Measure all, print a table or JSON; 0 when every ratio is within its limit."""
+    found = [measure() for measure in (pacing, recording, help_text)]
+    if "--json" in sys.argv[1:]:
+        sys.stdout.write(json.dumps([{**asdict(one), "met": one.met} for one in found], indent=2) + "\n")
+    else:
+        for one in found:
+            limit = "" if one.limit is None else f"  (limit {one.limit:g}: {'met' if one.met else 'MISSED'})"
+            sys.stdout.write(f"{one.what:34} {one.ours:>12} : {one.beside:>12}  = {one.ratio:.3g}{limit}\n")
+    return 0 if all(one.met for one in found) else 1
+
+
+def pacing() -> Finding:
+    """p99 lateness of wakes at planned instants: our alarm, and `asyncio.sleep` until each."""
+    ours, theirs = asyncio.run(_alarm_lateness()), asyncio.run(_sleep_lateness())
+    return Finding(
+        what="pacing, p99 late: asyncio.sleep",
+        ours=f"{ours / 1e3:.0f} us",
+        beside=f"{theirs / 1e3:.0f} us",
+        ratio=ours / theirs,
+        limit=0.25,
+    )
+
+
+async def _alarm_lateness() -> int:
+    loop = asyncio.get_running_loop()
+    late: list[int] = []
+    done = loop.create_future()
+    due = [time.monotonic_ns() + GAP_NS * (number + 1) for number in range(WAKES)]
+
+    def ring() -> None:
+        late.append(time.monotonic_ns() - due[len(late)])
+        if len(late) == WAKES:
+            done.set_result(None)
+        else:
+            alarm.set(due[len(late)])
+
+    alarm = open_alarm(loop, ring)
+    alarm.set(due[0])
+    async with asyncio.timeout(60):
+        await done
+    alarm.close()
+    return _p99(late)
+
+
+async def _sleep_lateness() -> int:
+    late = []
+    begun = time.monotonic_ns()
+    for number in range(WAKES):
+        due = begun + GAP_NS * (number + 1)
+        await asyncio.sleep(max(0, due - time.monotonic_ns()) / 1e9)
+        late.append(time.monotonic_ns() - due)
+    return _p99(late)
+
+
+def _p99(values: list[int]) -> int:
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+def recording() -> Finding:
+    """Processor time per op from its start to its row in Parquet, and of an asyncio task that does nothing."""
+    warm_up()
+    with tempfile.TemporaryDirectory() as folder:
+        ours = min(_cpu(lambda: _record(Path(folder))) for _ in range(ROUNDS)) / OPS
+    theirs = min(_cpu(lambda: asyncio.run(_tasks())) for _ in range(ROUNDS)) / OPS
+    return Finding(
+        what="recording an op: an empty task",
+        ours=f"{ours * 1e6:.2f} us",
+        beside=f"{theirs * 1e6:.2f} us",
+        ratio=ours / theirs,
+        limit=None,
+    )
+
+
+def _record(folder: Path) -> None:
+    recorder = Recorder(0, folder)
+    for _ in range(OPS):
+        op = recorder.next_id()
+        recorder.started(SimpleNamespace(op=op))  # type: ignore[arg-type]
+        row = list(dropped_row(op, "add", "one", 1, ("load", "eu")))
+        row[13] = "ok"
+        recorder.ended(op, tuple(row))
+        if recorder.waiting_count >= 8192:
+            _write(recorder)
+    _write(recorder)
+    recorder.check()
+
+
+def _write(recorder: Recorder) -> None:
+    part = recorder.take_part()
+    if part is not None:
+        write_part(*part)
+
+
+async def _tasks() -> None:
+    async def nothing() -> None:
+        await asyncio.sleep(0)
+
+    for _ in range(OPS):
+        await asyncio.create_task(nothing())
+
+
+def _cpu(work: Callable[[], None]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def help_text() -> Finding:
+    """Wall time of `blackstart --help`, and of an empty typer app with as many commands; the best of several, taken in turn."""
+    count = len(app.registered_commands) + sum(
+        len(group.typer_instance.registered_commands) for group in app.registered_groups
+    )
+    empty = "import typer\napp = typer.Typer(add_completion=False, rich_markup_mode=None)\n"
+    empty += (
+        "".join(f"@app.command()\ndef c{number}() -> None:\n    'Do {number}.'\n" for number in range(count))
+        + "app()\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "empty.py")
+        script.write_text(empty)
+        ours, theirs = [], []
+        for _ in range(ROUNDS):
+            ours.append(_wall([str(Path(sys.executable).with_name("blackstart")), "--help"]))
+            theirs.append(_wall([sys.executable, str(script), "--help"]))
+    return Finding(
+        what=f"--help: empty app of {count} commands",
+        ours=f"{min(ours) * 1e3:.0f} ms",
+        beside=f"{min(theirs) * 1e3:.0f} ms",
+        ratio=min(ours) / min(theirs),
+        limit=1.5,
+    )
+
+
+def _wall(command: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"NO_COLOR": "1"})
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    sys.exit(main())
