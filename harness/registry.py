@@ -28,6 +28,7 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "cpu": "harness.faults.cpu:KIND",
         "memory": "harness.faults.memory:KIND",
         "disk-fill": "harness.faults.disk_fill:KIND",
+        "clock-skew": "harness.faults.clock_skew:KIND",
         "config": "harness.faults.config:KIND",
         "load-surge": "harness.faults.load_surge:KIND",
         "slice": "harness.faults.slice:KIND",

@@ -80,7 +80,8 @@ class FaultKind(Kind):
     one kind that do the same share the last of them, and those of a kind with `layers` (its injector is `Layered`) may
     differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
     `unfit(params, host)` says why it cannot be had with these parameters on a host of that kind; None when it can.
-    `able(target)` raises UnsafeError where this machine cannot do it.
+    `able(target)` raises UnsafeError where this machine cannot do it. `environment(dir)` is what an instance with that
+    directory of its own must be started with.
     """
 
     targets: frozenset[TargetKind]
@@ -100,6 +101,7 @@ class FaultKind(Kind):
     witness: str
     words: Mapping[TargetKind, Words] = field(default_factory=dict)
     able: Callable[[Target], None] | None = None
+    environment: Callable[[str], Mapping[str, str]] | None = None
 
     def sentences(self, target: str) -> Words:
         """Its sentences for a kind of target."""

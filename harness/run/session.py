@@ -24,6 +24,7 @@ from harness.probe.signals import follow_source
 from harness.proxy.client import Links, ToxiproxyLinks
 from harness.proxy.launch import StartedProxy, create_links, start_embedded, start_toxiproxy
 from harness.run.conductor import LiveView
+from harness.run.equip import equipped
 from harness.run.guard import Guard
 from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
 from harness.run.journal import PROXY, Began, Journal, Linked, Made, Opened, Spawned
@@ -134,7 +135,8 @@ class StackSession:
             base_dir=self._stack.base_dir,
         )
 
-        def make(instance: Instance) -> Host:
+        def make(plain: Instance) -> Host:
+            instance = equipped(plain, self._plan, self._catalog, self._wiring)
             made: Host = self._catalog.host(instance.host.kind).load()(instance, self._wiring, settings)
             return made
 
