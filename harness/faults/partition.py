@@ -145,7 +145,7 @@ KIND = FaultKind(
     witness="the proxy reads nothing and accepts nobody (embedded), read back (Toxiproxy)",
     words={
         "cut": Words(
-            what="stop everything between {target}",
+            what="stop what passes between {target}",
             clients_see="clients of either side: nothing; across, packets vanish and connects hang (reject: they are refused,"
             " and open connections reset)",
             on_revert="the rules are dropped at once: open connections resume with what the kernel kept, unless a side gave up",

@@ -190,4 +190,4 @@ def _has_ports(entry: FaultEntry, both: Sequence[str], stack: Stack) -> None:
 
 
 def _shown(side: Side) -> str:
-    return ", ".join(dict.fromkeys(name if role is None else f"holder of {role}" for name, role in side.items()))
+    return ", ".join(dict.fromkeys(name if role is None else f"the holder of {role}" for name, role in side.items()))

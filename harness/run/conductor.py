@@ -28,6 +28,7 @@ from harness.run.holds import Holds
 from harness.run.journal import Closed, Journal
 from harness.run.offered import OfferedLoad, surge_factor
 from harness.run.recorder import Recorder
+from harness.run.roles import resolve
 from harness.run.timeline import Timeline, placed
 from harness.run.world import RunWorld
 from harness.store.rundir import RunDir
@@ -348,39 +349,11 @@ class Conductor:
             self.recorder.emit(NoteEvent(at_ns=self.clock.now_ns(), code="exposure", text=text, data=data))
 
     async def resolve(self, target: Target) -> Target:
-        """The target with every role replaced by who holds it now. Raises InjectError for one outside the candidates."""
-        if target.kind == "cut":
-            return await self._resolve_cut(target)
-        name = await self._holder(target.name, target.candidates)
-        instance = self.plan.experiment.stack.instances[name]
-        return replace(
-            target, kind="instance", name=name, region=instance.region, host=instance.host.kind, candidates=()
-        )
+        """The target with every role replaced by who holds it now, which is recorded. Raises InjectError."""
+        return await resolve(target, self.plan.experiment.stack, self._holder)
 
-    async def _resolve_cut(self, target: Target) -> Target:
-        """The cut with the holders of its roles on their sides, and on no other; its name keeps the roles' names."""
-        ends = [end for side in target.sides for end in side]
-        holders = {
-            role: await self._holder(role, tuple(end.instance for end in ends if end.role == role))
-            for role in target.roles
-        }
-        first, second = (
-            tuple(end for end in side if end.role is None or holders[end.role] == end.instance) for side in target.sides
-        )
-        cut_off = {end.instance for end in first}
-        second = tuple(end for end in second if end.instance not in cut_off)
-        if not second:
-            raise InjectError(
-                f"{target.name}: with {', '.join(sorted(cut_off))} on the first side, nobody is on the second"
-            )
-        return replace(target, sides=(first, second))
-
-    async def _holder(self, role: str, candidates: tuple[str, ...]) -> str:
+    async def _holder(self, role: str) -> str:
         name = await self._session.role_holder(role)
-        if name not in candidates:
-            raise InjectError(
-                f"role {role!r} is held by {name!r}, outside the planned candidates {', '.join(candidates)}"
-            )
         self._note("role", f"{role} is held by {name}", "info")
         return name
 

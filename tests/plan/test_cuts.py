@@ -76,7 +76,7 @@ def test_several_selectors_make_a_side() -> None:
 def test_a_role_as_a_side_freezes_its_candidates() -> None:
     drillable = ("db-1", "db-2", "db-3")
     (target,), side = planned(cut(sel("role", "leader"), sel("service", "db")), stack(*DBS, PLAIN, drillable=drillable))
-    assert target.name == "holder of leader | db-1, db-2, db-3"
+    assert target.name == "the holder of leader | db-1, db-2, db-3"
     assert side == ("db-1", "db-2", "db-3")
     assert [end.role for end in target.sides[0]] == ["leader"] * 3
     assert [end.role for end in target.sides[1]] == [None] * 3
