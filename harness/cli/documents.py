@@ -70,27 +70,58 @@ def validate(
     profile: ProfileOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check documents, every problem of each in one pass. Exit 0 when all are right, 2 when any is not."""
+    """Check experiments and stacks, every problem of each in one pass. Exit 0 when all are right, 2 when any is not.
+
+    Warnings, among them that the plan would be refused or that a rule cannot be broken, do not change the exit code.
+    """
     from harness.errors import SpecError
 
     names = documents or [str(path) for path in sorted(Path("experiments").glob("*.yaml"))]
     if not names:
         raise SpecError("no document named, and none in experiments/; say `blackstart init` to begin a project")
     wrong: list[SpecError] = []
+    warned: list[dict[str, str]] = []
     for name in names:
         try:
-            load(name, sets, profile)
+            warnings = _validated(name, sets, profile)
         except SpecError as exc:
             wrong.append(exc)
             if not json:
                 say(str(exc))
-        else:
-            if not json:
-                sys.stdout.write(f"{name}: ok\n")
+            continue
+        warned += [{"document": name, "warning": warning} for warning in warnings]
+        if not json:
+            for warning in warnings:
+                say(f"{name}: warning: {warning}")
+            sys.stdout.write(f"{name}: ok\n")
     if json:
-        show_json({"ok": not wrong, "problems": [_problem(problem) for error in wrong for problem in error.problems]})
+        problems = [_problem(problem) for error in wrong for problem in error.problems]
+        show_json({"ok": not wrong, "problems": problems, "warnings": warned})
     if wrong:
         raise typer.Exit(2)
+
+
+def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[str, ...]:
+    """The warnings of a document's plan; none for a stack. Raises SpecError."""
+    from harness.errors import UnsafeError
+    from harness.plan.make import make_plan
+    from harness.registry import catalog
+    from harness.spec.load import load_stack
+    from harness.spec.nodes import ScalarNode
+    from harness.spec.yaml_text import read
+
+    path = Path(name)
+    kind = read(path).get("kind") if path.is_file() else None
+    if isinstance(kind, ScalarNode) and kind.value == "stack":
+        loaded = load_stack(path, catalog=catalog(), sets=tuple(sets or ()), profile=profile, builtin=BUILTIN)
+        for warning in loaded.warnings:
+            say(str(warning))
+        return ()
+    experiment = load(name, sets, profile).value
+    try:
+        return make_plan(experiment, catalog()).warnings
+    except UnsafeError as exc:
+        return (f"its plan is refused: {exc}",)
 
 
 def _problem(problem: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from harness.plan.forecast import forecasts, recovery_limit_ns
 from harness.plan.masking import mask_plan
 from harness.plan.targets import check_caps, refuse_overlaps, resolve_targets
 from harness.plan.timeline import begins, occurrences
+from harness.plan.vain import vain_rules
 from harness.units import format_duration
 
 __all__ = ["canonical", "dump_plan", "load_plan", "make_plan", "plan_hash"]
@@ -60,7 +61,7 @@ def make_plan(experiment: Experiment, catalog: Catalog) -> Plan:
         longest_ns=_longest_ns(experiment, faults, steps),
         forecasts=forecasts(experiment, tuple(faults)),
         protected=experiment.stack.environment not in UNPROTECTED,
-        warnings=_warnings(experiment, faults, window_ns),
+        warnings=(*_warnings(experiment, faults, window_ns), *vain_rules(experiment, faults, steps)),
     )
     return dataclasses.replace(plan, hash=plan_hash(plan))
 

@@ -308,6 +308,19 @@ def test_a_fault_that_ends_before_its_limit_could_be_judged_is_warned_about() ->
     assert planned(kill(for_ns=20 * S), objectives=limit).warnings == ()
 
 
+def test_a_limit_beyond_what_is_watched_cannot_be_missed() -> None:
+    def warnings(limit_s: int, **more: Any) -> tuple[str, ...]:
+        limit = (StatedPredicate(predicate=predicate("recovery_time", "<=", limit_s * S)),)
+        return planned(kill(for_ns=None), objectives=limit, observe_ns=10 * S, settle_ns=20 * S, **more).warnings
+
+    assert warnings(29) == ()
+    assert warnings(30) == (
+        "recovery_time <= 30000000000 cannot be missed: load goes on for at most 30 s after the first fault",
+    )
+    rule = predicate("good", "<", 0.1, "ratio", for_ns=31 * S)
+    assert warnings(5, abort_when=(rule,)) == ("abort rule good < 0.1 never trips: from T0 the run lasts at most 30 s",)
+
+
 def test_the_forecast_is_the_limit_s_share_of_the_budget() -> None:
     limit = (StatedPredicate(predicate=predicate("recovery_time", "<=", 5 * S)),)
     slo = SLO(name="availability", target_ratio=0.999, window_ns=2_592_000 * S)
