@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from harness.errors import InjectError, RevertError, UnsafeError
 from harness.faults.link import connects
 from harness.model.plan import Target
-from harness.model.ports import Evidence, FaultState, Identity, World
+from harness.model.ports import Evidence, FaultState, Identity, Networked, World
 
 __all__ = [
     "CONTAINERS",
@@ -18,6 +18,7 @@ __all__ = [
     "InstanceFaultState",
     "back_as",
     "bring_back",
+    "keeps_its_address",
     "look",
     "named",
     "seen_back",
@@ -71,6 +72,24 @@ async def who_runs(target: Target, world: World) -> InstanceFaultState:
         started=found.started,
         ports=tuple(place for place, accepts in zip(places, accept, strict=True) if accepts),
     )
+
+
+async def keeps_its_address(state: InstanceFaultState, world: World) -> None:
+    """Return when it will serve where it does now once it has ended and been started again.
+
+    Raises UnsafeError for a container that is reached at an address which its engine gives out anew at each start: two that
+    start at once may get each other's.
+    """
+    host = world.host(state.instance)
+    if not isinstance(host, Networked) or state.container is None:
+        return
+    used = {place.rpartition(":")[0] for place in state.ports}
+    for one in await host.attachments(state.container) or ():
+        if one.address in used and not one.pinned:
+            raise UnsafeError(
+                f"instance {state.instance}: its address {one.address} on network {one.name} may be another when it starts again",
+                remedy="publish its ports (127.0.0.1:8080:8080), or give it a fixed address (`ipv4_address` in Compose)",
+            )
 
 
 async def still_there(state: InstanceFaultState, world: World) -> None:

@@ -10,6 +10,7 @@ from harness.faults.instance import (
     InstanceFaultState,
     back_as,
     bring_back,
+    keeps_its_address,
     look,
     named,
     seen_back,
@@ -52,6 +53,7 @@ class Kill:
 
     async def prepare(self, target: Target, world: World) -> KillState:
         state = await who_runs(target, world)
+        await keeps_its_address(state, world)
         frozen = await world.host(state.instance).frozen(state.identity)
         return KillState(**state.model_dump(), was_frozen=frozen)
 

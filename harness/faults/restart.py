@@ -11,6 +11,7 @@ from harness.faults.instance import (
     InstanceFaultState,
     back_as,
     bring_back,
+    keeps_its_address,
     look,
     named,
     seen_back,
@@ -50,7 +51,9 @@ class Restart:
         self.params = params
 
     async def prepare(self, target: Target, world: World) -> InstanceFaultState:
-        return await who_runs(target, world)
+        state = await who_runs(target, world)
+        await keeps_its_address(state, world)
+        return state
 
     async def apply(self, state: InstanceFaultState, world: World) -> None:
         await still_there(state, world)

@@ -8,6 +8,7 @@ from harness.faults.instance import (
     HOSTS,
     InstanceFaultState,
     bring_back,
+    keeps_its_address,
     seen_back,
     seen_gone,
     still_there,
@@ -48,7 +49,9 @@ class Stop:
         self._how: str | None = None
 
     async def prepare(self, target: Target, world: World) -> InstanceFaultState:
-        return await who_runs(target, world)
+        state = await who_runs(target, world)
+        await keeps_its_address(state, world)
+        return state
 
     async def apply(self, state: InstanceFaultState, world: World) -> None:
         await still_there(state, world)

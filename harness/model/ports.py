@@ -191,10 +191,14 @@ class Crashable(Protocol):
 
 
 class Attachment(Params):
-    """An instance's place on one network: enough to put it back where it was. Journaled."""
+    """An instance's place on one network: enough to put it back where it was. Journaled.
+
+    `pinned`: its address is laid down, so that it has the same one whenever it starts.
+    """
 
     network: str
     name: str
+    pinned: bool = False
     address: str | None = None
     address6: str | None = None
     aliases: tuple[str, ...] = ()

@@ -51,6 +51,7 @@ def attachments_of(found: JsonObject) -> tuple[Attachment, ...]:
         Attachment(
             network=str(there["NetworkID"]),
             name=name,
+            pinned="IPv4Address" in (there.get("IPAMConfig") or {}),
             address=there.get("IPAddress") or None,
             address6=there.get("GlobalIPv6Address") or None,
             # The engine adds the short id by itself, each time.
@@ -67,14 +68,14 @@ def place_of(found: JsonObject, ports: Mapping[str, int]) -> tuple[str, Mapping[
     """Address and port numbers at which this machine reaches the container's named ports.
 
     A number is the container's own port, or one that it is published on. Published on fixed ports of one address: those.
-    Else the container's own address on its first network. Raises UnsafeError when neither can be told.
+    Else the container's own address, on its first network and rather a pinned one. Raises UnsafeError when neither can be told.
     """
     published = _published(found)
     places = {name: published.get(number) or _as_published(number, published) for name, number in ports.items()}
     addresses = {place[0] for place in places.values() if place is not None}
     if ports and all(places.values()) and len(addresses) == 1:
         return addresses.pop(), {name: place[1] for name, place in places.items() if place is not None}
-    own = next((one.address for one in attachments_of(found) if one.address), None) or _pinned(found)
+    own = _pinned(found) or next((one.address for one in attachments_of(found) if one.address), None)
     if own is not None:
         return own, dict(ports)
     if not ports:

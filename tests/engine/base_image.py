@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 TAG = "blackstart-base:py" + f"{sys.version_info.major}.{sys.version_info.minor}"
 TOOLS = ("sh", "cat", "dd", "df", "env", "ls", "mkdir", "rm", "sleep", "stat", "touch")
 SITE = ("aiohttp",)
-LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages", "__pycache__"}
+LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages"}
 
 
 def libraries(file: Path) -> Iterator[Path]:
@@ -45,7 +45,7 @@ def site_packages(names: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
         needs = [Requirement(need) for need in one.requires or ()]
         left += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
         for file in one.files or ():
-            if ".." not in file.parts and "__pycache__" not in file.parts:
+            if ".." not in file.parts:
                 yield Path(str(file.locate())), str(file)
 
 
@@ -58,7 +58,7 @@ def contents() -> Iterator[tuple[Path, str]]:
     for folder, folders, files in os.walk(stdlib):
         folders[:] = [one for one in folders if one not in LEFT_OUT]
         for file in files:
-            if not file.endswith((".pyc", ".a")):
+            if not file.endswith((".opt-1.pyc", ".opt-2.pyc", ".a")):
                 here = Path(folder, file)
                 yield here, f"usr/local/lib/{version}/{here.relative_to(stdlib)}"
     for here, place in site_packages(SITE):

@@ -83,9 +83,14 @@ class Yard:
         self.client.create_network(name, driver="bridge", ipam=ipam, labels=self.labels)
         return name
 
-    def make(self, *args: str, run: bool = True, network: str | None = None, **more: Any) -> str:
-        """A container that serves on 8080, running unless told otherwise; its name."""
+    def make(
+        self, *args: str, run: bool = True, network: str | None = None, address: str | None = None, **more: Any
+    ) -> str:
+        """A container that serves on 8080, running unless told otherwise; its name. `address`: a fixed one on the network."""
         self.count += 1
+        if address is not None:
+            pin = self.client.create_endpoint_config(ipv4_address=address)
+            more["networking_config"] = self.client.create_networking_config({network: pin})
         name = more.pop("name", f"{self.mark}-{self.count}")
         published = more.pop("publish", None)
         limits = {"restart_policy": more.pop("restart", None), "port_bindings": published}

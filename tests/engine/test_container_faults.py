@@ -68,12 +68,14 @@ class Victim:
 
 
 @pytest.fixture
-async def victim(yard) -> AsyncIterator[Callable[..., Any]]:
+async def victim(yard, subnet) -> AsyncIterator[Callable[..., Any]]:
     async def make(kind: str = "container", *, publish: bool = False, **more: Any) -> Victim:
         labels = {"com.docker.compose.service": "web", "com.docker.compose.project": yard.mark}
         labels["com.docker.compose.oneoff"] = "False"
         if publish:
             more["publish"] = {8080: ("127.0.0.1", 18440)}
+        elif "network" not in more:
+            more |= {"network": yard.network(subnet), "address": subnet.replace("0/24", "9")}
         name = yard.make(labels=labels, **more)
         params = {"compose": "web", "project": yard.mark} if kind == "compose" else {"container": name}
         host = yard.host(params)
@@ -174,6 +176,16 @@ async def test_disconnect_keeps_the_contract_and_returns_under_the_same_address(
         InjectError, match=f"it is not on network elsewhere, so nothing can be cut off .it is on: {net}"
     ):
         await Disconnect(("elsewhere",)).prepare(TARGET, a.world)
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop", "restart"])
+async def test_an_address_that_may_be_another_after_a_start_is_refused(yard, victim, fault) -> None:
+    a = await victim(network=yard.network())
+    with pytest.raises(
+        UnsafeError, match=f"its address {a.place[0]} on network .* may be another when it starts again"
+    ):
+        await FAULTS[fault]().prepare(TARGET, a.world)
+    assert await a.serves()
 
 
 async def test_an_address_that_was_taken_meanwhile_is_named_with_what_to_type(yard, victim, subnet) -> None:
