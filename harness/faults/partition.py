@@ -1,4 +1,4 @@
-"""partition: nothing crosses. On a link by the fault proxy; between two sides of instances by rules in the kernel."""
+"""partition: nothing crosses: a link by the fault proxy, two sides by rules in the kernel, a container off its networks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Literal
 
 from harness.errors import InjectError
 from harness.faults.cut import ENDS, CutState, put_cut, require_kernel, sides_of, still_cut, witness_cut
+from harness.faults.disconnect import Disconnect, DisconnectState
+from harness.faults.instance import CONTAINERS
 from harness.faults.link import LinkFaultState, ToxicFault, evidence_of
 from harness.faults.nft import drop_table
 from harness.model.catalog import FaultKind, Words
-from harness.model.fields import Params
+from harness.model.fields import JsonObject, Params
 from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, Toxic, World
 
@@ -23,25 +25,28 @@ class PartitionParams(Params):
     """`direction`: both ways, only what the first side (of a link: its client) sends (out), or only what comes back (in).
 
     `style`: packets vanish, or are refused so that the sender knows at once. `ports`: only those of these names. `via`:
-    nftables cuts in the kernel also where links run between the sides; without it, links that run there are cut.
+    nftables cuts in the kernel also where links run between the sides; without it, links that run there are cut;
+    disconnect takes one container (`on:`) off its networks, or off those named by `networks`, whoever talks to it.
     """
 
     direction: Literal["both", "in", "out"] = "both"
     style: Literal["drop", "reject"] = "drop"
     ports: tuple[str, ...] = ()
     via: Literal["nftables", "namespace", "disconnect"] | None = None
+    networks: tuple[str, ...] = ()
 
 
 class PartitionState(FaultState):
-    """What one of the two ways to cut must know; the other is None."""
+    """What one of the three ways to cut must know; the others are None."""
 
     link: LinkFaultState | None = None
     cut: CutState | None = None
+    container: DisconnectState | None = None
 
 
 class Partition:
-    """A `partition` toxic on a link, or a table of rules between two sides. `apply` cut half-way leaves a one-way cut of a
-    link; the table stands whole or not at all.
+    """A `partition` toxic on a link, a table of rules between two sides, or a container off its networks. `apply` cut half-way
+    leaves a one-way cut of a link, or a container on some of them; the table stands whole or not at all.
     """
 
     state_type = PartitionState
@@ -49,10 +54,13 @@ class Partition:
     def __init__(self, params: PartitionParams) -> None:
         self.params = params
         self._link = LinkPartition(params)
+        self._container = Disconnect(params.networks)
 
     async def prepare(self, target: Target, world: World) -> PartitionState:
         if target.kind == "cut":
             return PartitionState(cut=await sides_of("partition", target, self.params.ports, world))
+        if target.kind == "instance":
+            return PartitionState(container=await self._container.prepare(target, world))
         return PartitionState(link=await self._link.prepare(target, world))
 
     async def apply(self, state: PartitionState, world: World) -> None:
@@ -60,16 +68,24 @@ class Partition:
             params = self.params
             await put_cut(state.cut, world, direction=params.direction, reject=params.style == "reject")
             return
+        if state.container is not None:
+            await self._container.apply(state.container, world)
+            return
         await self._link.apply(_link(state), world)
 
     async def witness(self, state: PartitionState, world: World) -> Evidence:
         if state.cut is not None:
             return await witness_cut(state.cut, world)
+        if state.container is not None:
+            return await self._container.witness(state.container, world)
         return await self._link.witness(_link(state), world)
 
     async def revert(self, state: PartitionState, world: World) -> None:
         if state.cut is not None:
             await drop_table(state.cut.table)
+            return
+        if state.container is not None:
+            await self._container.revert(state.container, world)
             return
         await self._link.revert(_link(state), world)
 
@@ -77,12 +93,14 @@ class Partition:
         if state.cut is not None:
             present, what = await still_cut(state.cut)
             return Evidence(present=present, at_ns=world.clock.now_ns(), what=what)
+        if state.container is not None:
+            return await self._container.verify(state.container, world)
         return await self._link.verify(_link(state), world)
 
 
 def _link(state: PartitionState) -> LinkFaultState:
     if state.link is None:
-        raise InjectError("the state of this partition names neither a link nor a cut")
+        raise InjectError("the state of this partition names neither a link, nor a cut, nor a container")
     return state.link
 
 
@@ -129,15 +147,30 @@ class LinkPartition(ToxicFault):
         return None, "read back from the fault proxy"  # a cut is there whether or not anybody talks
 
 
+def _unfit(params: JsonObject, host: str) -> str | None:
+    given = PartitionParams.model_validate(params)
+    wanted = [f"`{key}`" for key in ("direction", "style", "ports") if key in _changed(given)]
+    if wanted:
+        return f"via: disconnect cuts everything, both ways: leave {' and '.join(wanted)} out"
+    return None
+
+
+def _changed(params: PartitionParams) -> set[str]:
+    return {name for name, field in PartitionParams.model_fields.items() if getattr(params, name) != field.default}
+
+
 KIND = FaultKind(
     name="partition",
     doc="a cut: nothing crosses, nothing is closed",
     params=PartitionParams,
     code="harness.faults.partition:Partition",
     example="{fault: partition, between: [{role: leader}, {service: db}], for: 10s}",
-    targets=frozenset({"link", "cut"}),
+    targets=frozenset({"link", "cut", "instance"}),
+    hosts=CONTAINERS,
     ends=ENDS,
     two_sided=True,
+    alone={"via": "disconnect"},
+    unfit=_unfit,
     able=require_kernel,
     what="stop everything on {target}",
     clients_see="open connections hear nothing and are not closed; a new connect hangs or is accepted and hears nothing",
@@ -150,6 +183,13 @@ KIND = FaultKind(
             " and open connections reset)",
             on_revert="the rules are dropped at once: open connections resume with what the kernel kept, unless a side gave up",
             witness="a connect from each side to each port of the other, stopped by the rules",
-        )
+        ),
+        "instance": Words(
+            what="take {target} off its networks",
+            clients_see="its addresses and names vanish: open connections hear nothing, connects hang or find no host;"
+            " at published ports they are accepted and closed",
+            on_revert="{target} is put back on each under its old address, which stays laid down for it; open connections resume",
+            witness="it runs, its engine shows it on none of them, and its own address accepts nothing",
+        ),
     },
 )

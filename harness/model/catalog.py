@@ -79,6 +79,7 @@ class FaultKind(Kind):
     `holds`: what of its target only one fault can have, with parameters in it ("file {file}"); "*" is all of it. Faults of
     one kind that do the same share the last of them, and those of a kind with `layers` (its injector is `Layered`) may
     differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
+    `alone`: the parameters with which a two-sided kind takes one instance (`on:`).
     `unfit(params, host)` says why it cannot be had with these parameters on a host of that kind; None when it can.
     `able(target)` raises UnsafeError where this machine cannot do it. `environment(dir)` is what an instance with that
     directory of its own must be started with.
@@ -89,6 +90,7 @@ class FaultKind(Kind):
     ends: frozenset[str] = frozenset()
     instant: bool = False
     two_sided: bool = False
+    alone: Mapping[str, str] = field(default_factory=dict)
     needs_start: bool = False
     http: bool = False
     holds: tuple[str, ...] = ()
@@ -107,6 +109,10 @@ class FaultKind(Kind):
         """Its sentences for a kind of target."""
         own = Words(what=self.what, clients_see=self.clients_see, on_revert=self.on_revert, witness=self.witness)
         return next((words for kind, words in self.words.items() if kind == target), own)
+
+    def is_alone(self, params: JsonObject) -> bool:
+        """Whether a two-sided kind takes one instance with these parameters."""
+        return bool(self.alone) and all(params.get(key) == value for key, value in self.alone.items())
 
     def refusal(self, params: JsonObject, host: str) -> str | None:
         """Why it does not work with these parameters on a host of that kind; None when it does."""

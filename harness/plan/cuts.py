@@ -35,7 +35,7 @@ def between(entry: FaultEntry, stack: Stack, kind: FaultKind) -> tuple[tuple[Tar
     if via not in (None, "nftables"):
         raise UnsafeError(
             f"fault {entry.id!r}: `via: {via}` does not work between {listed(first)} and {listed(second)}",
-            remedy="leave `via` out, or say `via: nftables`",
+            remedy="leave `via` out, say `via: nftables`, or cut one container off with `via: disconnect` and `on:`",
         )
     links = list(_crossing(entry, first, second, stack))
     if links and "link" not in kind.targets:

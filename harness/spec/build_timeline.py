@@ -200,7 +200,11 @@ class _Reader:
         if on is None:
             return
         wanted = "link" if on.by == "link" else "instance"
-        if wanted not in kind.targets:
+        alone = kind.is_alone(params or {})
+        if alone and wanted != "instance":
+            told = ", ".join(f"{key}: {value}" for key, value in kind.alone.items())
+            self.report.error(on_at, f"{kind.name} with `{told}` works on instances, not on a {on.by}")
+        elif wanted not in kind.targets or (kind.two_sided and wanted == "instance" and not alone):
             if kind.targets <= {"stack", "load"}:
                 message, remedy = f"{kind.name} works on the whole {' or '.join(sorted(kind.targets))}", "remove `on`"
             elif kind.two_sided and on.by != "link":

@@ -17,6 +17,7 @@ from harness.faults.bandwidth import Bandwidth, BandwidthParams
 from harness.faults.disconnect import Disconnect
 from harness.faults.exec import Exec, ExecParams
 from harness.faults.kill import Kill, KillParams
+from harness.faults.partition import Partition, PartitionParams
 from harness.faults.pause import Pause, PauseParams
 from harness.faults.restart import Restart, RestartParams
 from harness.faults.stop import Stop, StopParams
@@ -159,7 +160,16 @@ async def test_a_crash_without_a_restart_policy_is_put_back(victim) -> None:
     await a.serving()
 
 
-async def test_disconnect_keeps_the_contract_and_returns_under_the_same_address(
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.cell("partition", kind)) for kind in ("container", "compose")]
+)
+async def test_disconnect_keeps_the_contract(victim, bystander, kind) -> None:
+    a = await victim(kind)
+    await check_injector(Partition(PartitionParams(via="disconnect")), TARGET, a.world)
+    await a.serving()
+
+
+async def test_disconnect_takes_off_what_is_named_and_returns_under_the_same_address(
     yard, victim, subnet, bystander
 ) -> None:
     net, other = yard.network(subnet), yard.network()
@@ -168,7 +178,9 @@ async def test_disconnect_keeps_the_contract_and_returns_under_the_same_address(
     before = {one.name: one for one in await a.host.attachments((await a.host.find()).container)}
     await check_injector(Disconnect((net,)), TARGET, a.world)
     after = {one.name: one for one in await a.host.attachments((await a.host.find()).container)}
-    assert after == before
+    assert after == before | {net: before[net].model_copy(update={"pinned": True})}, (
+        "laid down from now on, as documented"
+    )
     await a.serving()
     with pytest.raises(UnsafeError, match=f"its address on network {other} could not be the same after a disconnect"):
         await Disconnect().prepare(TARGET, a.world)

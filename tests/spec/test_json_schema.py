@@ -16,7 +16,8 @@ from harness.errors import SpecError
 from harness.registry import catalog as real_catalog
 from harness.spec.schema import schema_of
 
-SHIPPED = sorted((Path(__file__).parents[2] / "experiments").rglob("*.yaml"))
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SHIPPED = sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.name != "compose.yaml")
 
 
 def yaml(text: str) -> Any:

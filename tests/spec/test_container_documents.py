@@ -1,0 +1,110 @@
+"""Documents about containers, with the real catalog: what the files alone decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SpecError, UnsafeError
+from harness.plan.make import make_plan
+from harness.registry import catalog
+from harness.spec.load import load_experiment
+
+STACK = """
+version: 1
+kind: stack
+name: s
+instances:
+  web: {host: {container: {label: [tier=web]}}, ports: {http: 8080}}
+  db: {host: {compose: db, project: shop}, ports: PORTS}
+  edge: {host: {process: [edge]}, ports: [http]}
+links: {web-db: {from: web, to: "db:http"}}
+drillable: [web, db, edge, "link:*"]
+entry: "http://${addr:edge.http}"
+"""
+EXPERIMENT = """
+version: 1
+kind: experiment
+name: e
+title: t
+hypothesis: h
+stack: s.yaml
+load: {profile: http, arrival: {rate: 20/s}, timeout: 2s, with: {path: /}}
+steady_state: {for: 5s, require: ["good >= 99%"]}
+recovered_when: "good >= 99% for 3s"
+observe: 10s
+blast_radius: {regions: 2, share: 100%}
+timeline:
+  - FAULT
+objectives: [recovery_time <= 5s]
+"""
+
+
+def planned(folder: Path, fault: str, ports: str = "{http: 8080}"):
+    (folder / "s.yaml").write_text(STACK.replace("PORTS", ports))
+    (folder / "e.yaml").write_text(EXPERIMENT.replace("FAULT", fault))
+    loaded = load_experiment(folder / "e.yaml", catalog=catalog(), env={})
+    return make_plan(loaded.value, catalog())
+
+
+def refused(folder: Path, fault: str, **more: str) -> str:
+    with pytest.raises((SpecError, UnsafeError)) as told:
+        planned(folder, fault, **more)
+    return str(told.value)
+
+
+def test_two_containers_may_serve_on_the_same_port(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "{fault: kill, via: pid, on: {instance: [web, db]}, for: 8s}")
+    assert [(target.name, target.host) for target in plan.faults[0].targets] == [
+        ("web", "container"),
+        ("db", "compose"),
+    ]
+
+
+def test_the_ports_of_a_container_are_its_own(tmp_path: Path) -> None:
+    text = refused(tmp_path, "{fault: kill, on: {instance: web}, for: 8s}", ports="[http]")
+    assert "instances.db.ports: the ports of a container are its own: they cannot be chosen here" in text
+    assert "give their numbers, as in {http: 8080}" in text
+
+
+def test_an_engine_kills_containers_only(tmp_path: Path) -> None:
+    text = refused(tmp_path, "{fault: kill, via: engine, on: {instance: edge}, for: 8s}")
+    assert "kill does not work on edge, whose host is process" in text
+    assert "kill via: engine works on: compose, container" in text
+
+
+def test_one_container_may_be_cut_off_alone(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "{fault: partition, via: disconnect, on: {instance: db}, for: 8s}")
+    assert [(target.kind, target.name) for target in plan.faults[0].targets] == [("instance", "db")]
+    assert plan.faults[0].what == "take instance db off its networks"
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("{fault: partition, on: {instance: db}, for: 8s}", "partition cuts between two sides, got one"),
+        (
+            "{fault: partition, via: disconnect, on: {link: web-db}, for: 8s}",
+            "partition with `via: disconnect` works on instances, not on a link",
+        ),
+        (
+            "{fault: partition, via: disconnect, on: {instance: edge}, for: 8s}",
+            "partition does not work on edge, whose host is process",
+        ),
+        (
+            "{fault: partition, via: disconnect, direction: in, style: reject, on: {instance: db}, for: 8s}",
+            "via: disconnect cuts everything, both ways: leave `direction` and `style` out",
+        ),
+        (
+            "{fault: partition, via: disconnect, between: [{instance: edge}, {instance: db}], for: 8s}",
+            "cut one container off with `via: disconnect` and `on:`",
+        ),
+        (
+            "{fault: bandwidth, rate: 1MB/s, on: {instance: edge}, for: 8s}",
+            "bandwidth does not work on edge, whose host is",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(tmp_path: Path, fault: str, text: str) -> None:
+    assert text in refused(tmp_path, fault)
