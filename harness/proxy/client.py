@@ -9,32 +9,40 @@ own, which dies with the process: a pool would let a few hung calls hold up thos
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
-from functools import cache
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from harness.errors import InjectError, UnsafeError
 from harness.model.fields import JsonObject
 from harness.model.ports import LinkCounters, LinkState, Toxic
+from harness.proxy.library import CALL_LIMIT_S, library, talking_to
 from harness.proxy.process import ServerProcess
 from harness.proxy.wire import body_of, in_thread, same, state_of
 
-__all__ = ["OWN_PREFIX", "Announce", "Links", "PlainLinks", "ToxiproxyLinks", "revive_links"]
+__all__ = ["OWN_PREFIX", "Announce", "Links", "NewLink", "PlainLinks", "ToxiproxyLinks", "revive_links"]
 
 OWN_PREFIX = "blackstart-"
 """Every toxic of ours begins so; any other is somebody's, and stays."""
 
-CALL_LIMIT_S = 3.0
 Announce = Callable[[str, str, str], None]
 """Told the name, listen and upstream of a proxy just before it is made."""
 T = TypeVar("T")
-_server: ContextVar[tuple[str, int]] = ContextVar("toxiproxy_server")
+Body = JsonObject | list[JsonObject] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLink:
+    """A proxy to be made. `options` are the embedded server's additions; others never hear of them."""
+
+    name: str
+    listen: str
+    upstream: str
+    options: Mapping[str, bool]
 
 
 class Links:
@@ -145,41 +153,60 @@ class Links:
         found: JsonObject = links[link]
         return found
 
-    async def create(
-        self,
-        name: str,
-        listen: str,
-        upstream: str,
-        options: Mapping[str, bool],
-        announce: Announce = lambda name, listen, upstream: None,
-    ) -> LinkState:
-        """A new proxy, or the very same one that its server has already: that one is used, and never deleted by us.
+    async def create(self, name: str, listen: str, upstream: str, options: Mapping[str, bool]) -> LinkState:
+        """One proxy, as `populate` makes many."""
+        (state,) = await self.populate([NewLink(name=name, listen=listen, upstream=upstream, options=options)])
+        return state
 
-        A new one is announced before it is made, so that it can be removed whatever happens next.
-        Raises UnsafeError when the name or the port is taken.
+    async def populate(
+        self, wanted: Sequence[NewLink], announce: Announce = lambda name, listen, upstream: None
+    ) -> tuple[LinkState, ...]:
+        """The proxies, made in one call; one that its server has already, the very same, is used, and never deleted by us.
+
+        New ones are announced before they are made, so that they can be removed whatever happens next. Raises UnsafeError
+        when a name or a port is taken, or a foreign toxic is there; none that was made then stays.
         """
         await in_thread(self._prepare)
         known = await self._plain("GET", "/proxies")
-        if name in known:
-            state = self._own_only(state_of(known[name]))
-            if (state.listen, state.upstream) != (listen, upstream):
-                raise UnsafeError(
-                    f"link {name}: {self._url} already has a proxy {name!r} from {state.listen} to {state.upstream},"
-                    f" expected {listen} to {upstream}",
-                    remedy="delete that proxy, or give the link another name",
-                )
-            return state
-        body: JsonObject = {"name": name, "listen": listen, "upstream": upstream, "enabled": True}
-        if self._embedded:
-            body["blackstart"] = dict(options)
-        announce(name, listen, upstream)
+        for link in wanted:
+            if link.name in known:
+                self._check_adopted(link, self._own_only(state_of(known[link.name])))
+        missing = [link for link in wanted if link.name not in known]
+        for link in missing:
+            announce(link.name, link.listen, link.upstream)
+        if missing:
+            await self._make(missing)
+        there = await self._plain("GET", "/proxies")
+        for link in missing:
+            if link.name not in there:
+                raise InjectError(f"link {link.name}: the fault proxy accepted it but does not show it")
+            self._made[link.name] = self._body(link) | {"listen": there[link.name]["listen"]}
+        return tuple(state_of(there[link.name]) for link in wanted)
+
+    async def _make(self, missing: Sequence[NewLink]) -> None:
+        self._created.update(link.name for link in missing)
         try:
-            state = state_of(await self._plain("POST", "/proxies", body))
-        except InjectError as exc:
-            raise UnsafeError(f"link {name}: {exc}", remedy="free the port, or give the link another `listen`") from exc
-        self._created.add(name)
-        self._made[name] = {**body, "listen": state.listen}
-        return state
+            await self._plain("POST", "/populate", [self._body(link) for link in missing])
+        except InjectError as exc:  # it has made those before the one that failed
+            problem = f"link {', '.join(link.name for link in missing)}: {exc}"
+            for link in missing:
+                try:
+                    await self.delete(link.name)
+                except InjectError as left:
+                    problem += f"; {link.name} may be left there: {left}"
+            raise UnsafeError(problem, remedy="free the port, or give the link another `listen`") from exc
+
+    def _check_adopted(self, link: NewLink, state: LinkState) -> None:
+        if (state.listen, state.upstream) != (link.listen, link.upstream):
+            raise UnsafeError(
+                f"link {link.name}: {self._url} already has a proxy {link.name!r} from {state.listen} to {state.upstream},"
+                f" expected {link.listen} to {link.upstream}",
+                remedy="delete that proxy, or give the link another name",
+            )
+
+    def _body(self, link: NewLink) -> JsonObject:
+        body: JsonObject = {"name": link.name, "listen": link.listen, "upstream": link.upstream, "enabled": True}
+        return body | {"blackstart": dict(link.options)} if self._embedded else body
 
     async def delete(self, name: str) -> None:
         """Remove a proxy that this control created; any other stays. Legal when it is gone."""
@@ -275,9 +302,7 @@ class Links:
     def _enable(self, link: str, enabled: bool) -> None:
         raise NotImplementedError
 
-    async def _plain(
-        self, method: str, path: str, body: JsonObject | None = None, *, missing_ok: bool = False
-    ) -> JsonObject:
+    async def _plain(self, method: str, path: str, body: Body = None, *, missing_ok: bool = False) -> JsonObject:
         call = lambda: _request(self._address, method, path, body, missing_ok=missing_ok)  # noqa: E731
         return await self._bounded(call, f"{method} {path}")
 
@@ -312,42 +337,26 @@ class ToxiproxyLinks(Links):
     """Changes through `toxiproxy-python`, Shopify's API as its users know it."""
 
     def _prepare(self) -> None:
-        _library()  # its imports take a quarter of a second: now, not while a fault is being applied
+        library()  # its imports take a quarter of a second: now, not while a fault is being applied
 
     def _put(self, link: str, toxic: Toxic, exists: bool) -> None:
-        with self._library() as consumer:
+        with talking_to(self._address) as consumer:
             if exists:  # the library cannot update a toxic
                 consumer.post(f"/proxies/{link}/toxics/{toxic.name}", json=body_of(toxic))
             else:
                 self._proxy(link).add_toxic(**body_of(toxic))
 
     def _drop(self, link: str, toxic: str) -> None:
-        with self._library():
+        with talking_to(self._address):
             self._proxy(link).destroy_toxic(toxic)
 
     def _enable(self, link: str, enabled: bool) -> None:
-        with self._library():
+        with talking_to(self._address):
             proxy = self._proxy(link)
             if enabled:
                 proxy.enable()
             else:
                 proxy.disable()
-
-    @contextlib.contextmanager
-    def _library(self) -> Iterator[Any]:
-        """The library's `APIConsumer`, talking to our server from this thread; its errors become ValueError."""
-        from toxiproxy import exceptions
-
-        api = _library()
-        chosen = _server.set(self._address)
-        try:
-            yield api.APIConsumer
-        except (exceptions.InvalidToxic, exceptions.NotFound, exceptions.ProxyExists) as exc:
-            text = exc.args[0] if exc.args else b""
-            said = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-            raise ValueError(f"answered {said.strip()[:200]}") from exc
-        finally:
-            _server.reset(chosen)
 
     @staticmethod
     def _proxy(link: str) -> Any:
@@ -369,51 +378,8 @@ def revive_links(recipe: JsonObject) -> PlainLinks:
     return links
 
 
-class _PerCall:
-    """A class attribute that reads the context variable, in place of the library's class-wide host and port."""
-
-    def __init__(self, index: int) -> None:
-        self._index = index
-
-    def __get__(self, instance: object, owner: type) -> str | int:
-        return _server.get()[self._index]
-
-
-class _BoundedRequests:
-    """Stands in for the `requests` module inside the library: every call has a deadline, 5xx raises."""
-
-    _verbs: ClassVar[tuple[str, ...]] = ("get", "post", "delete")
-
-    def __getattr__(self, verb: str) -> Callable[..., Any]:
-        if verb not in self._verbs:
-            raise AttributeError(verb)
-        import requests
-
-        def call(**options: Any) -> Any:
-            with requests.Session() as session:
-                session.trust_env = False  # control traffic never takes a proxy from the environment
-                response = session.request(verb.upper(), timeout=(1.0, CALL_LIMIT_S), **options)
-                if response.status_code >= 500:
-                    raise OSError(f"answered {response.status_code} {response.text.strip()[:200]}")
-                return response
-
-        return call
-
-
-@cache
-def _library() -> Any:
-    """The library's `api` module, made safe once per process."""
-    import requests  # noqa: F401 - what the library's calls need is imported with it
-    from toxiproxy import api
-
-    api.APIConsumer.host = _PerCall(0)
-    api.APIConsumer.port = _PerCall(1)
-    api.requests = _BoundedRequests()
-    return api
-
-
 def _request(
-    address: tuple[str, int], method: str, path: str, body: JsonObject | None = None, *, missing_ok: bool = False
+    address: tuple[str, int], method: str, path: str, body: Body = None, *, missing_ok: bool = False
 ) -> JsonObject:
     connection = http.client.HTTPConnection(*address, timeout=CALL_LIMIT_S)
     try:

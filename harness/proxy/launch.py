@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.errors import InjectError, UnsafeError
 from harness.model.stack import Stack
 from harness.model.wiring import Wiring
-from harness.proxy.client import Announce, Links, ToxiproxyLinks
+from harness.proxy.client import Announce, Links, NewLink, ToxiproxyLinks
 from harness.proxy.process import ServerProcess
 
 __all__ = ["StartedProxy", "create_links", "proxy_command", "start_embedded", "start_toxiproxy", "wait_for_proxy"]
@@ -201,7 +201,7 @@ async def create_links(
 
     Those that are made, and not there already, are announced first. Raises UnsafeError for a taken name or port.
     """
-    made = {}
+    wanted = []
     for link in stack.links.values():
         # Its clients speak plain HTTP to a loopback address; what leaves this machine stays encrypted.
         tls = link.http and str(stack.instances[link.to].host.params.get("external", "")).startswith("https:")
@@ -211,6 +211,6 @@ async def create_links(
                 remedy="use `fault_proxy: embedded`, or drop `http: true` and let clients speak TLS through the link",
             )
         options = {"mirror_refusal": True, "http": link.http, "tls": tls}
-        state = await links.create(link.name, wiring.links[link.name], upstreams[link.name], options, announce)
-        made[link.name] = state.listen
-    return made
+        listen = wiring.links[link.name]
+        wanted.append(NewLink(name=link.name, listen=listen, upstream=upstreams[link.name], options=options))
+    return {state.name: state.listen for state in await links.populate(wanted, announce)}
