@@ -44,9 +44,12 @@ def made(folder: Path, **more: Any) -> Any:
 
 @pytest.mark.live
 @pytest.mark.slow
-@pytest.mark.parametrize("then", ["restart", "hup"])
 @pytest.mark.parametrize(
-    "host", [pytest.param(kind, marks=pytest.mark.cell("config", kind)) for kind in ("process", "python", "pid")]
+    ("host", "then"),
+    [
+        pytest.param(host, then, marks=pytest.mark.cell("config", host))
+        for host, then in (("process", "restart"), ("process", "hup"), ("python", "hup"), ("pid", "restart"))
+    ],
 )
 async def test_an_instance_takes_a_value_and_gives_it_back(victim: Any, host: str, then: str, tmp_path: Path) -> None:
     file = tmp_path / "app.conf"
