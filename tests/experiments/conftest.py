@@ -17,6 +17,8 @@ BLACKSTART = Path(sys.executable).with_name("blackstart")
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 BUSY = frozenset({"untrusted-load"})
 """Why a run on an overloaded machine proves nothing."""
+SHORT = ("load.warmup=1s", "steady_state.for=3s")
+"""What a test spares of the calm before the fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +46,11 @@ Drill = Callable[..., Done]
 def drill(tmp_path: Path) -> Drill:
     """Runs a shipped experiment with `--set` assignments, its state and reports in the test's own folder."""
 
-    def run(name: str, *sets: str, limit_s: float = 110) -> Done:
+    def run(name: str, *sets: str, limit_s: float = 220) -> Done:
         before = set((tmp_path / "reports").glob("2*"))
         ended = subprocess.run(
             [BLACKSTART, "run", EXPERIMENTS / f"{name}.yaml", "--json", "--reports", tmp_path / "reports"]
-            + [word for one in sets for word in ("--set", one)],
+            + [word for one in (*SHORT, *sets) for word in ("--set", one)],
             cwd=tmp_path,
             env=os.environ | {"BLACKSTART_STATE": str(tmp_path / "home"), "NO_COLOR": "1"},
             capture_output=True,

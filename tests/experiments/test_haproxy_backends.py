@@ -11,6 +11,7 @@ from tests.experiments.conftest import Drill
 pytestmark = [
     pytest.mark.live,
     pytest.mark.slow,
+    pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy"),
 ]
 

@@ -15,6 +15,7 @@ BIN = Path("/usr/lib/postgresql/15/bin")
 pytestmark = [
     pytest.mark.live,
     pytest.mark.slow,
+    pytest.mark.timeout(240),
     pytest.mark.skipif(not (BIN / "postgres").exists() or shutil.which("psql") is None, reason="needs postgresql-15"),
 ]
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.experiments.conftest import Drill
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(240)]
 
 LIMIT_S = 20.0
 
