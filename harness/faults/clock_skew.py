@@ -39,7 +39,7 @@ class ClockSkewParams(Params):
     def _signed(cls, value: str) -> str:
         found = _OFFSET.fullmatch(value.strip())
         if found is None:
-            raise ValueError(f"expected a sign and a duration such as '+1h' or '-90s', got {value!r}")
+            raise ValueError(f"expected a sign and a duration such as '+1h', got {value!r}")
         if parse_duration(found[2]) < 1_000_000_000:
             raise ValueError(f"expected at least a second, got {value!r}")
         return value.strip()

@@ -119,7 +119,7 @@ KIND = FaultKind(
     targets=frozenset({"instance"}),
     hosts=PROCESS_HOSTS,
     what="take up disk space where {target} writes, in a file without a name",
-    clients_see="writes fail with no space left, reads go on",
+    clients_see="once it is full, writes fail with no space left; reads go on",
     on_revert="the helper is killed (it also ends by itself at its deadline) and the space is free at once",
     witness="the blocks that the helper's file takes, measured",
 )

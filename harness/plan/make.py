@@ -110,16 +110,17 @@ def _has_a_rate(entry: FaultEntry, experiment: Experiment) -> None:
 
 
 def _worded(entry: FaultEntry) -> dict[str, str]:
-    return {
-        key: shlex.join(map(str, value)) if isinstance(value, list) else _spoken(str(value))
-        for key, value in entry.params.items()
-        if key != "target"
-    }
+    return {key: _spoken(value) for key, value in entry.params.items() if key != "target"}
 
 
-def _spoken(value: str) -> str:
-    """A parameter as people write it: durations are kept in nanoseconds."""
-    return format_duration(int(value[:-2])) if value.endswith("ns") and value[:-2].isdigit() else value
+def _spoken(value: object) -> str:
+    """A parameter as people write it: a command as one line, a mapping as key=value; durations are kept in nanoseconds."""
+    if isinstance(value, list):
+        return shlex.join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    text = str(value)
+    return format_duration(int(text[:-2])) if text.endswith("ns") and text[:-2].isdigit() else text
 
 
 def _shown(target: Target) -> str:

@@ -210,7 +210,8 @@ class _Reader:
             elif kind.two_sided and on.by != "link":
                 message, remedy = f"{kind.name} cuts between two sides, got one", "write between: [{...}, {...}]"
             else:
-                message = f"{kind.name} works on {' and '.join(sorted(kind.targets))}s, not on a {on.by}"
+                places = " and ".join(f"{one}s" for one in sorted(kind.targets - {"stack", "load"}))
+                message = f"{kind.name} works on {places}, not on a {on.by}"
                 remedy = "select by link" if "link" in kind.targets else "select by region, service, instance or role"
             self.report.error(on_at, message, remedy=remedy)
         elif wanted == "instance":

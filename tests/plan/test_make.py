@@ -87,6 +87,7 @@ KINDS = {
         layers=True,
     ),
     ("fault", "exec"): fault_kind("exec", targets=frozenset({"stack", "instance"})),
+    ("fault", "told"): fault_kind("told", targets=frozenset({"stack"}), what="{run}, {set}, {within}"),
     ("fault", "surge"): fault_kind("surge", targets=frozenset({"load"})),
     ("fault", "partition"): fault_kind("partition", targets=frozenset({"link"}), two_sided=True),
     ("fault", "refuse"): fault_kind("refuse", targets=frozenset({"link"}), holds=("*",)),
@@ -290,6 +291,10 @@ def test_the_whole_stack_and_the_load_need_no_selector() -> None:
     whole = FaultEntry(id="own", kind="exec", params={}, at=At(offset_ns=0), for_ns=S)
     assert [(t.kind, t.name) for t in planned(whole).faults[0].targets] == [("stack", "stack")]
     assert planned(whole).faults[0].what == "exec the stack"
+    worded = dataclasses.replace(
+        whole, kind="told", params={"run": ["./a", "b c"], "set": {"x": 1}, "within": "2000000000ns"}
+    )
+    assert planned(worded).faults[0].what == "./a 'b c', x=1, 2 s"
     surge = dataclasses.replace(whole, kind="surge")
     assert [(t.kind, t.name) for t in planned(surge).faults[0].targets] == [("load", "load")]
     closed = LoadSpec(profile="http", arrival=ArrivalSpec(users=5), timeout_ns=S)
