@@ -16,7 +16,7 @@ from harness.errors import UnsafeError
 from harness.stacks.ending import end_instances
 from harness.stacks.launch import Started, StateDir
 from harness.stacks.logs import appended
-from harness.stacks.procfs import program, read_stat
+from harness.stacks.procfs import MARKER, program, read_stat
 from harness.stacks.tree import Tree, wait_gone
 
 __all__ = ["HostdClient", "end_stack", "ensure_hostd"]
@@ -144,6 +144,8 @@ async def _begin(state: StateDir, log: str, orphan_grace_ns: int | None) -> None
             stderr=out,
             # Where this package is: the folder we happen to stand in may hold a `harness` of its own.
             cwd=Path(__file__).parents[2],
+            # By its mark it is found and ended although whoever wanted it died before it had said who it is.
+            env={**os.environ, MARKER: state.marker("process host")},
             start_new_session=True,
         )
     try:
