@@ -224,13 +224,19 @@ def carry_out(ground: Ground, plan: Plan, proxy: str, death: Death) -> Round:
     if death.mode == "both":
         recovered(result)
     view = JournalView.read(run_dir.undo)
-    clear = wait_until(lambda: not ground.residue(), CLEAR_S[death.mode] + (0 if death.mode == "both" else 15))
+    seen: list[list[str]] = []
+
+    def is_clear() -> bool:
+        seen.append(ground.residue())
+        return not seen[-1]
+
+    clear = wait_until(is_clear, CLEAR_S[death.mode] + (0 if death.mode == "both" else 15))
     if clear is None:
         result.wrong += ["still broken: " + what for what in ground.residue()]
     else:
         result.clear_s = time.monotonic() - died_s
         if death.mode != "both" and result.clear_s > CLEAR_S[death.mode]:
-            result.wrong.append(f"stood for {result.clear_s:.2f} s")
+            result.wrong.append(f"stood for {result.clear_s:.2f} s, last {seen[-2] if len(seen) > 1 else '?'}")
     guarded = any(one.what == "reaper" for one in view.spawned)
     if not guarded and death.mode == "kill":
         recovered(result)  # it died before anything was started, and left at most an empty folder
@@ -240,8 +246,8 @@ def carry_out(ground: Ground, plan: Plan, proxy: str, death: Death) -> Round:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     if not is_finished(run_dir.path):
-        if guarded and death.mode != "both":
-            result.wrong.append("the reaper did not close the journal")
+        if guarded and death.mode != "both" and JournalView.read(run_dir.undo).unresolved:
+            result.wrong.append("the reaper did not finish: " + (run_dir.logs / "reaper.log").read_text()[-500:])
         recovered(result)
     result.wrong += ground.made_links() + ground.residue() + ground.touched()
     if not is_finished(run_dir.path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from harness.history.events import AbortEvent, NoteEvent, of_type
 from harness.history.history import History
@@ -20,7 +21,7 @@ from harness.measure.facts import fault_results, marks, phase_spans, step_result
 from harness.measure.good import steady_span
 from harness.measure.series import series
 from harness.model.plan import Plan
-from harness.model.result import CheckResult, Exposure, FaultResult, Measures, Result, RunFacts, Safety
+from harness.model.result import Audited, CheckResult, Exposure, FaultResult, Measures, Result, RunFacts, Safety
 from harness.model.verdict import EXIT_CODES, CheckVerdict, Verdict, worst
 
 __all__ = ["Inputs", "judge", "matches_expectation", "run_facts", "safety_of", "status_of"]
@@ -87,6 +88,7 @@ def _exposed(case: Case, fault: FaultResult) -> FaultResult:
 def safety_of(history: History, faults: tuple[FaultResult, ...]) -> Safety:
     """What the run's events prove about putting things back: faults applied, reverted, verified, and what was left."""
     applied = [fault for fault in faults if fault.effect is not None]
+    audit: dict[str, Any] = next((note.data for note in of_type(history.events, NoteEvent) if note.code == "audit"), {})
     dirty = [note for note in of_type(history.events, NoteEvent) if note.level == "dirty"]
     return Safety(
         journaled=len(applied),
@@ -95,6 +97,8 @@ def safety_of(history: History, faults: tuple[FaultResult, ...]) -> Safety:
         unresolved=tuple(fault.id for fault in applied if not fault.verified),
         residue=tuple(note.text for note in dirty if note.code == "residue"),
         commands=tuple(str(line) for note in dirty for line in note.data.get("commands", ())),
+        audited=tuple(Audited(**row) for row in audit.get("sources", ())),
+        changed=tuple(str(one["what"]) for one in audit.get("changes", ()) if not one["ours"]),
         reaper="acted" if any(isinstance(e, AbortEvent) and e.by == "reaper" for e in history.events) else "not needed",
     )
 

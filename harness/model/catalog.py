@@ -127,10 +127,12 @@ class HostKind(Kind):
 
     `started_by_run`: the run starts and stops such instances; else they are attached to. `params.can_start` says whether
     a dead one can be brought back. `located`: its hosts are `ports.Located`, and the numbers of `ports:` are the instance's own.
+    `modules` are those that its hosts import when first used: the reaper does so before anything is broken.
     """
 
     started_by_run: bool
     located: bool = False
+    modules: tuple[str, ...] = ()
 
     def can_start(self, params: Mapping[str, object]) -> bool:
         """Whether an instance of these parameters can be brought back once it is dead."""

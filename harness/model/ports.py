@@ -19,6 +19,7 @@ from harness.model.wiring import Wiring
 
 __all__ = [
     "Attachment",
+    "Audited",
     "Clock",
     "Crashable",
     "Deadlined",
@@ -169,6 +170,15 @@ class Located(Protocol):
 
     async def locate(self, instance: Instance) -> tuple[str, Mapping[str, int]]:
         """Address and port numbers at which we reach the instance's named ports. Raises UnsafeError when nothing is found there."""
+        ...
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """A host that can tell what of its instance a run might leave changed, beyond whether it runs."""
+
+    async def audit(self) -> Mapping[str, str]:
+        """What -> its state now, such as networks -> "back, front". Raises HarnessError when it cannot be told."""
         ...
 
 

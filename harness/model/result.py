@@ -359,8 +359,17 @@ class Validity(_Value):
     notes: tuple[str, ...] = ()
 
 
+class Audited(_Value):
+    """One sort of thing that the residue audit looked at: how many there were. None: it could not look, `blind` says why."""
+
+    source: str
+    before: int | None = None
+    after: int | None = None
+    blind: str = ""
+
+
 class Safety(_Value):
-    """Proof that everything was put back."""
+    """Proof that everything was put back. `audited`, `changed`: the fingerprint before and after, and what of it differs."""
 
     journaled: int = 0
     reverted: int = 0
@@ -369,6 +378,8 @@ class Safety(_Value):
     residue: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     reaper: str = "not needed"
+    audited: tuple[Audited, ...] = ()
+    changed: tuple[str, ...] = Field(default=(), description="differences that are not surely ours, in words")
 
 
 class Series(_Value):

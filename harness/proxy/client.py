@@ -98,6 +98,10 @@ class Links:
         """What the server calls itself. Raises InjectError when none answers."""
         return str((await self._plain("GET", "/version"))["version"])
 
+    async def all(self) -> tuple[LinkState, ...]:
+        """Every proxy that the server has, whoever made it. Raises InjectError when it does not answer."""
+        return tuple(state_of(raw) for raw in (await self._plain("GET", "/proxies")).values())
+
     async def get(self, link: str) -> LinkState:
         raw = await self._plain("GET", f"/proxies/{quote(link, safe='')}")
         return state_of(raw)

@@ -310,6 +310,10 @@ def validity_section(result: Result) -> Section:
     return Section(anchor="validity", title="Can this be trusted?", lead="", blocks=tuple(blocks))
 
 
+def _many(count: int | None) -> str:
+    return "–" if count is None else f"{count:,}"
+
+
 def safety_section(result: Result) -> Section:
     """Proof that everything was put back, or the list of what was not and the commands."""
     s = result.safety
@@ -328,6 +332,16 @@ def safety_section(result: Result) -> Section:
         )
     if s.residue:
         blocks.append(Note(lines=("found afterwards, not there before:", *s.residue[:20]), badge=words.RESIDUE))
+    if s.audited:
+        blocks.append(
+            table(
+                "Before and after",
+                ("Looked at", "#Before", "#After", "Could not look"),
+                [cells(one.source, _many(one.before), _many(one.after), one.blind or "–") for one in s.audited],
+            )
+        )
+    if s.changed:
+        blocks.append(Note(lines=("changed meanwhile, not surely by this run:", *s.changed[:20])))
     if s.commands:
         blocks.append(Pre(title="Commands that undo it by hand", text="\n".join(s.commands[:40]), open_=True))
     applied = [fault for fault in result.faults if fault.effect is not None]

@@ -9,17 +9,19 @@ whoever kills a whole terminal session must not take the cure along with the pat
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.history.events import AbortEvent, encode
 from harness.model.catalog import Catalog
 from harness.registry import BUILT_IN, catalog
-from harness.run.aftermath import resolve, revert_intents
+from harness.run.aftermath import Aftermath, resolve, revert_intents
 from harness.run.holds import Hold, hold_of
 from harness.run.journal import Intent, Journal, JournalView
 from harness.run.world import revive_world
@@ -28,6 +30,7 @@ __all__ = ["READY", "SILENCE_NS", "append_event", "main", "overdue_intents"]
 
 SILENCE_NS = 10_000_000_000
 READY = b"armed\n"
+AGAIN_AFTER_S = (0.5, 2.0, 5.0, 15.0, 30.0)
 _POLL_S = 0.1
 
 
@@ -78,13 +81,12 @@ def overdue_intents(intents: tuple[Intent, ...], now_ns: int, kinds: Catalog) ->
 
 async def _run(journal: Path) -> int:
     kinds = catalog()
-    for name in BUILT_IN["fault"]:
-        kinds.fault(name).load()  # imported now: a revert must not wait for imports
+    _import_all(journal, kinds)
     os.write(1, READY)
     why = await _watch(journal, kinds)
     if why is None:
         return 0
-    outcome = await resolve(journal, kinds, by="reaper")
+    outcome = await _resolve(journal, kinds)
     text = f"{why}; the reaper reverted {len(outcome.reverted)} fault(s)"
     if outcome.unresolved:
         text += f", could not revert {', '.join(name for name, _, _ in outcome.unresolved)}"
@@ -92,6 +94,31 @@ async def _run(journal: Path) -> int:
     at_ns = time.monotonic_ns() - view.opened.origin_ns if view.opened else 0
     append_event(journal.parent / "events.jsonl", AbortEvent(at_ns=at_ns, by="reaper", reason=text))
     return 0 if outcome.clean else 7
+
+
+def _import_all(journal: Path, kinds: Catalog) -> None:
+    """Import what a revert may need: it must not wait for that, on a machine that may be in trouble."""
+    for name in BUILT_IN["fault"]:
+        kinds.fault(name).load()
+    opened = JournalView.read(journal).opened if journal.exists() else None
+    for name in sorted({str(made["kind"]) for made in opened.hosts.values()}) if opened is not None else ():
+        host = kinds.host(name)
+        host.load()
+        for module in host.modules:
+            importlib.import_module(module)
+
+
+async def _resolve(journal: Path, kinds: Catalog) -> Aftermath:
+    """Finish the run; what would not be put back (an engine or proxy in trouble) is tried again, later and later."""
+    outcome = await resolve(journal, kinds, by="reaper")
+    put_back = outcome.reverted
+    for pause_s in AGAIN_AFTER_S:
+        if outcome.clean:
+            break
+        await asyncio.sleep(pause_s)
+        outcome = await resolve(journal, kinds, by="reaper")
+        put_back += outcome.reverted
+    return replace(outcome, reverted=put_back)
 
 
 def append_event(path: Path, event: AbortEvent) -> None:

@@ -30,6 +30,8 @@ from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
 from harness.run.journal import PROXY, Began, Journal, Linked, Made, Opened, Spawned
 from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
+from harness.run.residue import Audit, Source
+from harness.run.residue_sources import FaultProxyFacts, InstanceFacts, KernelFacts, OwnProcesses, QueueFacts
 from harness.run.world import RunWorld
 from harness.stacks.bring_up import bring_up
 from harness.stacks.client import end_stack
@@ -68,6 +70,7 @@ class StackSession:
         self._links: Links | None = None
         self._made_links: tuple[str, ...] = ()
         self._guard: Guard | None = None
+        self._audit: Audit | None = None
         self._clock: Clock | None = None
         self._traffic: dict[str, deque[tuple[int, int]]] = defaultdict(lambda: deque(maxlen=_COUNTS_KEPT))
 
@@ -94,6 +97,8 @@ class StackSession:
         else:
             await self._own()
         self._open(journal, clock)
+        self._audit = Audit(self._sources(journal), recorder, clock)
+        await self._audit.begin()
         if self._state_dir:
             os.makedirs(self._state_dir, exist_ok=True)
             os.chmod(self._state_dir, 0o711)  # instances of other users pass through it to their own directories
@@ -107,6 +112,29 @@ class StackSession:
 
         await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock, beginning)
         return RunWorld(self._run_dir.run_id, clock, self._wiring, self._hosts, self._links)
+
+    def _sources(self, journal: Journal) -> tuple[Source, ...]:
+        """What this run could leave something in."""
+        attached = {
+            name: host
+            for name, host in self._hosts.items()
+            if self._hosted is not None
+            or (
+                not self._catalog.host(self._stack.instances[name].host.kind).started_by_run
+                and self._stack.instances[name].host.kind != "external"
+            )
+        }
+        targets = [target for fault in self._plan.faults for target in fault.targets]
+        broken = frozenset(name for target in targets for name in (target.name, *target.candidates))
+        sources: list[Source] = [
+            KernelFacts(self._run_dir.run_id),
+            QueueFacts(),
+            InstanceFacts(attached, broken),
+            OwnProcesses(journal, lambda: self._state_dir if self._guard is not None else ""),  # none before we begin
+        ]
+        if self._links is not None:  # one that was there before us
+            sources.append(FaultProxyFacts(self._links, frozenset(self._stack.links)))
+        return tuple(sources)
 
     def _attach(self, hosted: HostedStack, recorder: Recorder, clock: Clock) -> None:
         """Use what `stack up` brought up, its fault proxy too. Raises UnsafeError when it is not whole, or another."""
@@ -298,8 +326,9 @@ class StackSession:
     async def stop(self) -> tuple[str, ...]:
         """End what was started, the reaper last; what could not be ended. Idempotent."""
         left = await self._end_began()
-        for host in self._hosts.values():
-            await host.close()
+        for name, host in self._hosts.items():
+            if self._hosted is None and self._catalog.host(self._stack.instances[name].host.kind).started_by_run:
+                await host.close()
         if self._hosted is not None:
             self._keep_logs(self._hosted)
         elif self._state_dir:
@@ -309,6 +338,11 @@ class StackSession:
             except HarnessError as exc:
                 left.append(f"stack {self._stack.name}: {exc}")
         left += await self._stop_proxy()
+        if self._audit is not None:
+            left += await self._audit.end()
+            self._audit = None
+        for host in self._hosts.values():
+            await host.close()
         if self._guard is not None and not left:
             await self._guard.dismiss()
         elif self._guard is not None:

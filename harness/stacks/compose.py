@@ -58,6 +58,7 @@ KIND = HostKind(
     params=ComposeParams,
     code="harness.stacks.compose:ComposeHost",
     example="{compose: db, project: shop}",
+    modules=("docker",),
     started_by_run=False,
     located=True,
 )

@@ -269,6 +269,14 @@ class ContainerHost:
         found = await self._engine.inspect(identity.container) if identity.container is not None else None
         return found is not None and identity_of(found) == identity and bool(found["State"]["Paused"])
 
+    async def audit(self) -> Mapping[str, str]:
+        """The engine's state of it, and its networks."""
+        found = await self._inspect()
+        if found is None:
+            return {}
+        networks = ", ".join(sorted(one.name for one in attachments_of(found)))
+        return {"engine's state": str(found["State"]["Status"]), "networks": networks or "none"}
+
     # ---- networks
 
     async def attachments(self, container: str) -> tuple[Attachment, ...] | None:
@@ -385,6 +393,7 @@ KIND = HostKind(
     params=ContainerParams,
     code="harness.stacks.container:ContainerHost",
     example="{container: shop-db-eu}",
+    modules=("docker",),
     started_by_run=False,
     located=True,
 )
