@@ -72,7 +72,9 @@ class Content:
 
 @dataclass(frozen=True)
 class Death:
-    """Where a round ends: at the n-th record of a sort ("journal", "event"), or after `after_s` ("instant")."""
+    """Where a round ends: at the n-th record of a sort ("journal", "event"), or after `after_s` from the start ("instant")
+    or from the first fault on ("standing").
+    """
 
     mode: str
     sort: str
@@ -81,7 +83,11 @@ class Death:
     after_s: float = 0.0
 
     def __str__(self) -> str:
-        place = f"{self.after_s:.3f} s" if self.sort == "instant" else f"{self.when} {self.sort} {self.number}"
+        place = (
+            f"{self.after_s:.3f} s {self.sort}"
+            if self.sort in ("instant", "standing")
+            else f"{self.when} {self.sort} {self.number}"
+        )
         return f"{self.mode} at {place}"
 
 
@@ -100,6 +106,7 @@ def conduct(plan: Plan, run_dir: RunDir, death: Death, counts: Path) -> None:
     """The child: conduct the run, and die where told to."""
     seen = {"journal": 0, "event": 0}
     reaper: list[int] = []
+    standing: list[bool] = []
 
     def die() -> None:
         if death.mode == "both" and reaper:
@@ -126,6 +133,9 @@ def conduct(plan: Plan, run_dir: RunDir, death: Death, counts: Path) -> None:
         emit(self, event)
         if due("event", "after"):
             die()
+        if death.sort == "standing" and isinstance(event, FaultEvent) and event.stage == "applying" and not standing:
+            standing.append(True)
+            asyncio.get_running_loop().call_later(death.after_s, die)
         seen["event"] += 1
 
     async def armed(cls: type[Guard], journal: Journal) -> Guard:
@@ -256,7 +266,7 @@ def carry_out(ground: Ground, plan: Plan, proxy: str, death: Death) -> Round:
 
 
 def unbroken(whole: Round, ground: Ground) -> dict[str, float]:
-    """Make sure that a run which nobody kills breaks every cell, all at once, and puts it back; from when to when, in s."""
+    """Make sure that a run which nobody kills breaks every cell, all at once, and puts it back; for how long, in s."""
     (run_dir,) = (ground.folder / "reports").iterdir()
     events = read_events(run_dir / "events.jsonl")
     faults = [event for event in events if isinstance(event, FaultEvent)]
@@ -269,7 +279,7 @@ def unbroken(whole: Round, ground: Ground) -> dict[str, float]:
     if begun and ended and max(begun) > min(ended):
         whole.wrong.append("unkilled: the faults do not all stand at once")
     applying = [event.at_ns for event in faults if event.stage in ("applying", "verified")]
-    return {"first_s": min(applying, default=0) / 1e9, "last_s": max(applying, default=0) / 1e9}
+    return {"stands_s": (max(applying, default=0) - min(applying, default=0)) / 1e9}
 
 
 def recovered(result: Round) -> None:
@@ -297,8 +307,10 @@ def deaths(count: int, seed: int, counts: dict[str, float]) -> list[Death]:
             made.append(Death(mode, sort, number, when))
         else:
             # Three of four while something is being broken, stands or is put back; the fourth at any time.
-            within = (counts["first_s"], counts["last_s"]) if index % 8 != 1 else (0.0, counts["took_s"])
-            made.append(Death(mode, "instant", after_s=chance.uniform(*within)))
+            if index % 8 == 1:
+                made.append(Death(mode, "instant", after_s=chance.uniform(0.0, counts["took_s"])))
+            else:
+                made.append(Death(mode, "standing", after_s=chance.uniform(0.0, counts["stands_s"])))
     return made
 
 
