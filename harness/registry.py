@@ -55,6 +55,7 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "http": "harness.probe.http:KIND",
         "tcp": "harness.probe.tcp:KIND",
         "exec": "harness.probe.exec:KIND",
+        "prometheus": "harness.probe.prometheus:KIND",
     },
     "check": {
         "durable": "harness.check.durable:KIND",

@@ -160,8 +160,8 @@ class FaultLife:
             self._emit(standing.target, "failed", f"apply: {exc or 'took too long'}")
             raise InjectError(f"{standing.target.name}: {exc or 'apply took too long'}") from exc
         self._emit(standing.target, "applied")
-        present, what = await self._look(standing)
-        self._emit(standing.target, "witnessed" if present else "not-witnessed", what)
+        present, what, seen_ns = await self._look(standing)
+        self._emit(standing.target, "witnessed" if present else "not-witnessed", what, seen_ns)
 
     async def _apply_layer(self, standing: _Standing) -> None:
         """Apply; over layers of the same kind only what this one adds."""
@@ -182,13 +182,14 @@ class FaultLife:
             layers = [*(layer.injector for layer in below), injector]
             await injector.compose(standing.state, layers, self._world)
 
-    async def _look(self, standing: _Standing) -> tuple[bool, str]:
+    async def _look(self, standing: _Standing) -> tuple[bool, str, int]:
+        """Whether the effect is there, what was seen, and when: a witness may go on looking at more after that."""
         try:
             async with asyncio.timeout(_limit_s(WITNESS_LIMIT_S, standing.injector)):
                 evidence = await standing.injector.witness(standing.state, self._world)
         except (HarnessError, TimeoutError) as exc:
-            return False, f"witness failed: {exc or 'took too long'}"
-        return evidence.present, evidence.what
+            return False, f"witness failed: {exc or 'took too long'}", self._world.clock.now_ns()
+        return evidence.present, evidence.what, evidence.at_ns
 
     async def revert(self) -> tuple[Unreverted, ...]:
         """Put back every target that may be broken; what could not be. A cancel meanwhile is raised after the reverts.
@@ -221,7 +222,7 @@ class FaultLife:
 
     async def _end(self, standing: _Standing, left: tuple[Layer, ...], above: tuple[Layer, ...]) -> None:
         """Witness again, then put back, or leave to the layers that stay."""
-        present, what = await self._look(standing)
+        present, what, _ = await self._look(standing)
         if not present and above and self.kind.layers:
             present, what = True, f"covered by {', '.join(layer.fault for layer in above)}: {what}"
         self._tell(standing.target, "still-there" if present else "gone-early", what)
@@ -271,10 +272,10 @@ class FaultLife:
         except StoreError as exc:
             self._unrecorded.append(exc)
 
-    def _emit(self, target: Target, stage: FaultStage, what: str = "") -> None:
+    def _emit(self, target: Target, stage: FaultStage, what: str = "", at_ns: int | None = None) -> None:
         self._recorder.emit(
             FaultEvent(
-                at_ns=self._world.clock.now_ns(),
+                at_ns=self._world.clock.now_ns() if at_ns is None else at_ns,
                 id=self.fault.id,
                 kind=self.fault.kind,
                 target=target.name,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,37 +17,9 @@ from harness.probe.http import HttpProbe
 from harness.probe.tcp import KIND as TCP
 from harness.probe.tcp import TcpProbe
 from harness.probe.text import from_json, pick
+from tests.probe.probe_server import answering, ok, serving
 
 SECOND_NS = 1_000_000_000
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[int]:
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(one, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
-def answering(answer: bytes, seen: list[bytes] | None = None) -> Serve:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        if seen is not None:
-            seen.append(head)
-        writer.write(answer)
-        await writer.drain()
-
-    return serve
-
-
-def ok(body: bytes, head: bytes = b"200 OK") -> bytes:
-    return b"HTTP/1.1 " + head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 async def get(answer: bytes, **params):
