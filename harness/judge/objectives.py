@@ -86,7 +86,7 @@ def _observed(seen: Observation, predicate: Predicate) -> str:
     if math.isinf(seen.hi):
         return (
             f"> {words_of(seen.lo, predicate.unit)}"
-            if seen.recovery
+            if seen.recovery or predicate.unit == "ns"
             else f"at least {words_of(seen.lo, predicate.unit)}"
         )
     low, high = words_of(seen.lo, predicate.unit), words_of(seen.hi, predicate.unit)

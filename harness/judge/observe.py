@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.history.events import SignalEvent, of_type
 from harness.history.history import History
 from harness.measure.facts import edges, fault_results, first_effect
 from harness.measure.good import Bools, Graded, counts, grade
@@ -219,17 +218,13 @@ def _probe(case: Case, rest: str, where: Mapping[str, str]) -> Observation:
 
 def _alert(case: Case, rest: str) -> Observation:
     name, _, what = rest.rpartition(".")
-    if case.effect_ns is None:
-        return Observation(why="nothing was injected")
-    wanted = {"fires": "firing", "clears": "resolved"}[what]
-    after = [
-        event.at_ns - case.effect_ns
-        for event in of_type(case.history.events, SignalEvent)
-        if event.fields.get("alertname", event.event) == name
-        and event.fields.get("status") == wanted
-        and event.at_ns >= case.effect_ns
-    ]
-    return _point(min(after, default=None), f"no alert {name!r} was received {wanted}")
+    row = next((row for row in case.measures.alerts if row.name == name), None)
+    if row is None:
+        return Observation(why=f"alert {name!r} was not received")
+    span, why = {"fires": row.fires, "clears": row.clears}[what], row.why.get(what, "")
+    if span is None:
+        return Observation(why=why.removeprefix("unknown: "))
+    return Observation(lo=float(span.lo_ns), hi=math.inf if span.hi_ns is None else float(span.hi_ns), why=why)
 
 
 def _instant(case: Case, name: str) -> Observation:

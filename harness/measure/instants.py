@@ -9,6 +9,7 @@ import numpy as np
 from harness.history.events import ProbeEvent, SignalEvent, of_type
 from harness.history.history import History
 from harness.history.table import MISSING
+from harness.measure.alerts import ALERTS, is_firing
 from harness.measure.disruptions import Attributed
 from harness.measure.facts import Edge
 from harness.measure.good import Graded
@@ -64,7 +65,7 @@ def _why(known: Instants, plan: Plan, graded: Graded) -> Mapping[str, str]:
     stack = plan.experiment.stack
     said: dict[str, str] = {}
     if known.detection_ns is None:
-        named = any(signal.kind != "effects" for signal in stack.signals)
+        named = stack.alerts is not None or any(signal.kind != "effects" for signal in stack.signals)
         said["detection"] = (
             "no event of the stack was seen" if named else "unknown: the stack file names no events (`signals:`)"
         )
@@ -107,7 +108,10 @@ def _detection(history: History, effect_ns: int) -> SignalEvent | None:
     """The first event of the stack's own after the effect: those that its file names are authoritative, whatever their names."""
     events = of_type(history.events, SignalEvent)
     after: list[SignalEvent] = [
-        event for event in events if event.at_ns >= effect_ns and event.event not in EFFECT_EVENTS
+        event
+        for event in events
+        if event.at_ns >= effect_ns
+        and (is_firing(event) if event.source == ALERTS else event.event not in EFFECT_EVENTS)
     ]
     return min(after, key=lambda event: event.at_ns, default=None)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.history.events import ProbeEvent, of_type
 from harness.history.history import History
+from harness.measure.alerts import alert_rows
 from harness.measure.availability import availability
 from harness.measure.budget import budget_costs
 from harness.measure.disruptions import disruptions, population_of, to_result
@@ -62,6 +63,7 @@ def measure(history: History, plan: Plan) -> Measures:
         loss=loss(lost, effect),
         slices=_slices(history, plan, graded, (scene, lost, effect)),
         probes=_probe_summaries(history),
+        alerts=alert_rows(history, plan, first),
     )
 
 

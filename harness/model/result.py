@@ -13,6 +13,7 @@ from harness.model.verdict import CheckVerdict, Status, Verdict
 
 __all__ = [
     "RESULT_SCHEMA",
+    "AlertRow",
     "Availability",
     "BudgetCost",
     "CheckResult",
@@ -198,6 +199,22 @@ class SliceMeasures(_Value):
     loss: Loss | None = None
 
 
+class AlertRow(_Value):
+    """An alert by name, counted from the first effect to when we were told. Null: `why` says whether it cannot be known.
+
+    `series`: sets of labels seen; `firings` after the effect; `before`, `standing`: firing at the effect, at the end.
+    """
+
+    name: str
+    series: int
+    firings: int
+    before: bool = False
+    standing: bool = False
+    fires: Interval | None = None
+    clears: Interval | None = None
+    why: dict[str, str] = {}
+
+
 class ProbeSummary(_Value):
     """A probe over inject and later. Null without a good sample."""
 
@@ -229,6 +246,7 @@ class Measures(_Value):
     loss: Loss
     slices: tuple[SliceMeasures, ...]
     probes: tuple[ProbeSummary, ...]
+    alerts: tuple[AlertRow, ...] = ()
 
 
 class EvidenceRow(_Value):

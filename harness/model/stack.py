@@ -9,6 +9,7 @@ from typing import Literal
 from harness.model.fields import JsonObject
 
 __all__ = [
+    "AlertsSpec",
     "Blackout",
     "HostSpec",
     "Instance",
@@ -113,6 +114,13 @@ class SignalSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertsSpec:
+    """Alerts are received during runs, as Alertmanager's webhooks send them. `listen` is "host:port", None for a free port."""
+
+    listen: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blackout:
     """A time in which nothing may be broken, and why. Instants are ISO 8601 in UTC; `until_utc` is the first free one."""
 
@@ -137,5 +145,6 @@ class Stack:
     fault_proxy: str = "embedded"
     probes: Mapping[str, ProbeSpec] = field(default_factory=dict)
     signals: tuple[SignalSpec, ...] = ()
+    alerts: AlertsSpec | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     blackouts: tuple[Blackout, ...] = ()

@@ -25,13 +25,17 @@ def placeholders(text: str) -> tuple[tuple[str, str | None], ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Addresses of one run. `ports` is instance -> port name -> number; `links` is link -> "host:port" where it listens."""
+    """Addresses of one run. `ports` is instance -> port name -> number; `links` is link -> "host:port" where it listens.
+
+    `alerts` is the URL that takes alerts during runs, empty when the stack has none to send.
+    """
 
     addresses: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     dirs: Mapping[str, str] = field(default_factory=dict)
     run_dir: str = ""
+    alerts: str = ""
 
     def address(self, instance: str, port: str) -> str:
         """ "host:port" of a named port. Raises HarnessBug for a name that validation should have refused."""
@@ -70,7 +74,7 @@ class Wiring:
             "addr": lambda dotted: self.address(*dotted.rsplit(".", 1)) if "." in dotted else self.addresses[dotted],
             "link": lambda link: self.links[link],
             "dir": lambda owner: self.dirs[owner or str(instance)],
-            "run": lambda what: self.run_dir if what == "dir" else "",
+            "run": lambda what: {"dir": self.run_dir, "alerts": self.alerts}[what],
         }
         try:
             return resolvers[name](argument or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.model.result import Result
-from harness.report import evidence, ledger
+from harness.report import evidence, ledger, paging
 from harness.report.extras import InputFile, LogTail, ReportExtras
 from harness.report.front import build_front
 from harness.report.page import Page
@@ -53,6 +53,7 @@ def build_page(result: Result, extras: ReportExtras | None = None) -> Page:
         ledger.data_section(result, scene),
         ledger.faults_section(result, scene),
         ledger.probes_section(result),
+        paging.alerts_section(result),
         ledger.validity_section(result),
         ledger.safety_section(result),
         ledger.inputs_section(result, given),

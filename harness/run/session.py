@@ -23,6 +23,7 @@ from harness.probe.loop import watch
 from harness.probe.signals import follow_source
 from harness.proxy.client import Links, ToxiproxyLinks
 from harness.proxy.launch import StartedProxy, create_links, start_embedded, start_toxiproxy
+from harness.run.alerting import Alerting
 from harness.run.conductor import LiveView
 from harness.run.equip import equipped
 from harness.run.guard import Guard
@@ -72,6 +73,7 @@ class StackSession:
         self._guard: Guard | None = None
         self._audit: Audit | None = None
         self._clock: Clock | None = None
+        self._alerting = Alerting(self._stack)
         self._traffic: dict[str, deque[tuple[int, int]]] = defaultdict(lambda: deque(maxlen=_COUNTS_KEPT))
 
     @property
@@ -103,6 +105,7 @@ class StackSession:
             os.makedirs(self._state_dir, exist_ok=True)
             os.chmod(self._state_dir, 0o711)  # instances of other users pass through it to their own directories
         self._guard = await Guard.arm(journal)
+        await self._alerting.begin(self._wiring.alerts, recorder, clock)
         await self._link(journal)
 
         def beginning(name: str) -> None:
@@ -325,6 +328,7 @@ class StackSession:
 
     async def stop(self) -> tuple[str, ...]:
         """End what was started, the reaper last; what could not be ended. Idempotent."""
+        await self._alerting.end()
         left = await self._end_began()
         for name, host in self._hosts.items():
             if self._hosted is None and self._catalog.host(self._stack.instances[name].host.kind).started_by_run:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness.model.catalog import Catalog
 from harness.model.stack import (
+    AlertsSpec,
     HostSpec,
     Instance,
     Link,
@@ -23,7 +24,7 @@ from harness.model.stack import (
 )
 from harness.spec.build_blackout import build_blackouts
 from harness.spec.decode import decode, fields_of
-from harness.spec.documents import InstanceDoc, LinkDoc, ProbeDoc, ProxyDoc, ReadyDoc, SignalDoc, StackDoc
+from harness.spec.documents import AlertsDoc, InstanceDoc, LinkDoc, ProbeDoc, ProxyDoc, ReadyDoc, SignalDoc, StackDoc
 from harness.spec.interpolate import absolute, anchored
 from harness.spec.kinds import keyed, split
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
@@ -74,6 +75,7 @@ class Facts:
     probes: tuple[str, ...] = ()
     with_entry: tuple[str, ...] = ()
     entry: bool = False
+    alerts: bool = False
     drillable: tuple[str, ...] = ()
 
     @property
@@ -101,6 +103,7 @@ def facts_of(root: At, catalog: Catalog) -> Facts:
         probes=tuple(at.name for at in _each(root, "probes")),
         with_entry=tuple(at.name for at in regions if at.child("entry") is not None),
         entry=root.child("entry") is not None,
+        alerts=root.walk("signals", "alerts") is not None,
         drillable=tuple(at.text or "" for at in drillable.children()) if drillable is not None else (),
     )
 
@@ -289,10 +292,6 @@ class _Builder:
     def signals(self, doc: StackDoc) -> tuple[SignalSpec, ...]:
         if doc.signals is None:
             return ()
-        alerts = self.root.walk("signals", "alerts")
-        if alerts is not None:
-            remedy = "remove it; other signals and probes can say what happened"
-            self.report.error(alerts, "alerts cannot be received in this version", remedy=remedy)
         made = [
             self.signal(at, signal, "events")
             for index, signal in enumerate(doc.signals.events)
@@ -304,6 +303,22 @@ class _Builder:
             if (at := self.root.walk("signals", "effects", index)) is not None
         ]
         return tuple(made)
+
+    def alerts(self, doc: StackDoc) -> AlertsSpec | None:
+        """Where alerts are received; a problem when nothing of the stack could know where."""
+        at = self.root.walk("signals", "alerts")
+        if doc.signals is None or doc.signals.alerts is None or at is None:
+            return None
+        if isinstance(doc.signals.alerts, AlertsDoc):
+            listen = at.child("webhook")
+            assert listen is not None
+            self.take(listen, doc.signals.alerts.webhook, "signals.alerts")
+            return AlertsSpec(listen=doc.signals.alerts.webhook)
+        if not _mentions(self.root.node, "${run:alerts}"):
+            message = "nothing in this stack is told where alerts are received"
+            remedy = 'use ${run:alerts} in an instance, or name a place: {webhook: "127.0.0.1:19093"}'
+            self.report.error(at, message, remedy=remedy)
+        return AlertsSpec()
 
     def signal(self, at: At, doc: SignalDoc, sort: Literal["events", "effects"]) -> SignalSpec:
         if (doc.log is None) == (doc.http is None):
@@ -363,6 +378,7 @@ def build_stack(root: At, catalog: Catalog, report: Report, *, path: Path, param
         fault_proxy=doc.fault_proxy.toxiproxy if isinstance(doc.fault_proxy, ProxyDoc) else doc.fault_proxy,
         probes={name: probe for name, probe in probes.items() if probe is not None},
         signals=made.signals(doc),
+        alerts=made.alerts(doc),
         params=params,
         blackouts=build_blackouts(root, doc.blackout, report),
     )
@@ -387,6 +403,17 @@ def _refuse_circles(made: _Builder) -> None:
         for item in at.children() if at is not None else ():
             if item.text is not None and item.text != name and reaches(item.text, name, {item.text}):
                 made.report.error(item, f"{name} and {item.text} need each other, so neither can start")
+
+
+def _mentions(node: Node, text: str) -> bool:
+    """Whether a text stands in any value of it."""
+    match node:
+        case MapNode():
+            return any(_mentions(entry.value, text) for entry in node.entries.values())
+        case ListNode():
+            return any(_mentions(item, text) for item in node.items)
+        case ScalarNode():
+            return isinstance(node.value, str) and text in node.value
 
 
 def _file(node: Node) -> str:

@@ -220,10 +220,27 @@ class SignalDoc(Doc):
     event: Name | None = Field(None, description="what such a line says happened")
 
 
+class AlertsDoc(Doc):
+    webhook: Listen = Field(description="where alerts are taken, for an Alertmanager that runs already")
+
+
+if TYPE_CHECKING:
+    Alerts = Literal["webhook"] | AlertsDoc
+else:
+    Alerts = Annotated[
+        Annotated[Literal["webhook"], Tag("one")]
+        | Annotated[AlertsDoc, Tag("map")]
+        | _never('webhook, or {webhook: "HOST:PORT"}', "list"),
+        Discriminator(by_shape),
+    ]
+
+
 class SignalsDoc(Doc):
     events: list[SignalDoc] = Field(default=[], description="authoritative events: a promotion, a change of route")
     effects: list[SignalDoc] = Field(default=[], description="an independent record of what really ran")
-    alerts: Any = Field(None, description="not in this version")
+    alerts: Alerts | None = Field(
+        None, description="alerts are received during runs: webhook (at ${run:alerts}), or {webhook: HOST:PORT}"
+    )
 
 
 class ProxyDoc(Doc):

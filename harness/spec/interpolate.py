@@ -28,10 +28,11 @@ _COUNT_MAX = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What runtime interpolations may name: each instance's ports (None: they cannot be told), and the links."""
+    """What runtime interpolations may name: ports by instance (None: they cannot be told), links; whether alerts are received."""
 
     ports: Mapping[str, tuple[str, ...] | None]
     links: tuple[str, ...]
+    alerts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +168,14 @@ class _Text:
             case "dir":
                 self._dir(token, argument, names)
             case _:
-                if argument != "dir":
-                    self._error(token, f"unknown interpolation {token!r}; did you mean '${{run:dir}}'?")
+                self._run(token, argument, names)
+
+    def _run(self, token: str, argument: str, names: Names) -> None:
+        if argument == "alerts" and not names.alerts:
+            self._error(token, f"{token}: this stack receives no alerts", "declare `signals: {alerts: webhook}`")
+        elif argument not in ("dir", "alerts"):
+            close = "alerts" if argument.startswith("a") else "dir"
+            self._error(token, f"unknown interpolation {token!r}; did you mean '${{run:{close}}}'?")
 
     def _unknown(self, token: str, what: str, name: str, known: tuple[str, ...]) -> None:
         self._error(token, f"unknown {what} {name!r}{did_you_mean(name, known)}", known_names(what, known))
@@ -225,7 +232,12 @@ def names_of(root: MapNode) -> Names:
                 ports[name] = tuple(str(item.value) for item in declared.items if isinstance(item, ScalarNode))
             case _:
                 ports[name] = () if declared is None else None
-    return Names(ports=ports, links=tuple(links) if isinstance(links, MapNode) else ())
+    signals = root.get("signals")
+    return Names(
+        ports=ports,
+        links=tuple(links) if isinstance(links, MapNode) else (),
+        alerts=isinstance(signals, MapNode) and signals.get("alerts") is not None,
+    )
 
 
 def expand_counts(root: MapNode, scope: Scope, report: Report) -> MapNode:

@@ -277,7 +277,7 @@ def _experiment(path: Path, job: _Job) -> tuple[Experiment | None, tuple[str, ..
         apply_profile(raw, job.profile, job.report)
     names = None
     if facts is not None:
-        names = Names(ports=_ports(stack, facts), links=facts.links)
+        names = Names(ports=_ports(stack, facts), links=facts.links, alerts=facts.alerts)
     scope = Scope(env=job.env, params=params, names=names, wired=of_experiment.wired, lenient=job.lenient)
     if stack is None:
         scope = replace(scope, names=None)

@@ -156,8 +156,9 @@ def warn_of_vain(root: At, parsed: tuple[StatedPredicate, ...], facts: Facts | N
         head = "" if one is None else one.measure.name.partition(".")[0]
         if head in _NEEDS_FAULT and not faults:
             report.warn(item, "nothing is broken in this experiment, so this objective cannot be missed")
-        if head == "alert":
-            report.warn(item, "no alerts are received in this version: this objective stays unknown")
+        if head == "alert" and facts is not None and not facts.alerts:
+            remedy = "declare `signals: {alerts: webhook}` in the stack file"
+            report.error(item, "this stack receives no alerts, so nothing could measure this", remedy=remedy)
         if head == "data_loss" and facts is not None and not facts.with_entry:
             remedy = "give each region its `entry:` in the stack file"
             report.warn(

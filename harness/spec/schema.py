@@ -66,8 +66,6 @@ def _stack(catalog: Catalog) -> Schema:
         root["properties"][key] = {"type": "object", "additionalProperties": _ref(name)} | _described(root, key)
     scalar: Schema = {"type": ["string", "number", "boolean"]}
     root["properties"]["params"] = {"type": "object", "additionalProperties": scalar} | _described(root, "params")
-    signals = definitions["SignalsDoc"]
-    signals["properties"].pop("alerts", None)
     return _finished(root, definitions)
 
 

@@ -30,6 +30,8 @@ def allocate(stack: Stack, run_dir: str) -> Wiring:
     """
     fixed = {port for one in stack.instances.values() for port in one.ports.values() if port is not None}
     fixed |= {int(link.listen.rpartition(":")[2]) for link in stack.links.values() if link.listen is not None}
+    if stack.alerts is not None and stack.alerts.listen is not None:
+        fixed.add(int(stack.alerts.listen.rpartition(":")[2]))
     chooser = _Chooser(fixed)
     externals = {name: endpoint(url) for name, url in _external_urls(stack).items()}
     with chooser.held:
@@ -44,6 +46,10 @@ def allocate(stack: Stack, run_dir: str) -> Wiring:
             name: link.listen or f"127.0.0.1:{chooser.choose('127.0.0.1', f'link {name}')}"
             for name, link in stack.links.items()
         }
+        alerts = ""
+        if stack.alerts is not None:
+            listen = stack.alerts.listen or f"127.0.0.1:{chooser.choose('127.0.0.1', 'signals.alerts')}"
+            alerts = f"http://{listen}/alerts"
     return Wiring(
         addresses={
             name: externals[name][0] if name in externals else one.address for name, one in stack.instances.items()
@@ -52,6 +58,7 @@ def allocate(stack: Stack, run_dir: str) -> Wiring:
         links=links,
         dirs={name: os.path.join(os.path.abspath(run_dir), "dirs", name) for name in stack.instances},
         run_dir=os.path.abspath(run_dir),
+        alerts=alerts,
     )
 
 

@@ -319,12 +319,6 @@ def warnings(project: Any, catalog: Any, text: str) -> list[tuple[str, str]]:
             "objectives[1]",
             "'recovery_time < 0s' never holds: this objective cannot be met",
         ),
-        (
-            "data_loss = 0",
-            "alert.Down.fires <= 60s",
-            "objectives[1]",
-            "no alerts are received in this version: this objective stays unknown",
-        ),
     ],
 )
 def test_warnings(project: Any, catalog: Any, good_texts: Any, old: str, new: str, where: str, message: str) -> None:
