@@ -13,6 +13,8 @@ import pytest
 
 from harness.errors import InjectError, UnsafeError
 from harness.model.ports import Identity
+from harness.run.residue import compare, look
+from harness.run.residue_sources import InstanceFacts
 from harness.stacks.compose import ComposeHost
 from harness.stacks.container import ContainerHost
 from harness.stacks.container_facts import identity_of
@@ -45,6 +47,28 @@ async def test_identity_tells_two_runs_of_one_container_apart(yard) -> None:
     assert second.container == first.container
     assert second.started != first.started
     assert second != first
+
+
+async def test_the_residue_audit_sees_a_pause_and_a_lost_network(yard) -> None:
+    network = yard.network()
+    host = yard.host(yard.make(network=network))
+    source = InstanceFacts({"a": host}, frozenset({"a"}))
+    before = await look([source])
+    assert before.facts["attached instances"] == {
+        "instance a": "runs",
+        "instance a, engine's state": "running",
+        "instance a, networks": network,
+    }
+    found = await host.find()
+    await host.freeze(found)
+    await host.detach(found, (await host.attachments(found.container))[0])
+    left = compare([source], before, await look([source]))
+    assert [(str(one), one.ours) for one in left] == [
+        ("instance a: was runs, is stopped", True),
+        ("instance a, engine's state: was running, is paused", True),
+        (f"instance a, networks: was {network}, is none", True),
+    ]
+    await host.thaw(found)
 
 
 async def test_who_took_the_name_later_is_seen_but_not_touched(yard) -> None:
