@@ -23,6 +23,8 @@ from harness.reference.turns import Ask, Failed, Running, Upstream, run_turn
 __all__ = ["main"]
 
 _PROBE_S = 0.45
+_PROBE_TRIES = 3
+_REFUSALS = frozenset({429, 503})
 _READ_S = 2.0
 
 
@@ -192,8 +194,12 @@ class _Gateway:
     async def _one_token(self) -> bool:
         body = {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": 1}
         timeout = aiohttp.ClientTimeout(total=_PROBE_S)
-        async with self.up.session.post(f"{self.up.engine}/v1/chat/completions", json=body, timeout=timeout) as reply:
-            return reply.status == 200 and bool((await reply.json())["usage"]["completion_tokens"])
+        url = f"{self.up.engine}/v1/chat/completions"
+        for _ in range(_PROBE_TRIES):
+            async with self.up.session.post(url, json=body, timeout=timeout) as reply:
+                if reply.status not in _REFUSALS:  # one that refuses some requests still makes progress with others
+                    return reply.status == 200 and bool((await reply.json())["usage"]["completion_tokens"])
+        return False
 
     async def livez(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
