@@ -64,12 +64,13 @@ def blackstart(wheel, tmp_path_factory):
 
 def test_it_carries_what_is_built_in(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    experiments = {f"harness/builtin/{path.relative_to(ROOT)}" for path in (ROOT / "experiments").rglob("*.yaml")}
+    shipped = [path for folder in ("experiments", "drills") for path in (ROOT / folder).rglob("*.yaml")]
+    experiments = {f"harness/builtin/{path.relative_to(ROOT)}" for path in shipped}
     starter = {str(path.relative_to(ROOT)) for path in (ROOT / "harness/cli/starter").rglob("*.*") if path.is_file()}
     starter = {name for name in starter if "__pycache__" not in name} | {"harness/cli/starter/gitignore"}
     assert experiments and experiments <= names
     assert starter <= names
-    assert "harness/builtin/drills/README.md" in names
+    assert {"harness/builtin/drills/README.md", "harness/builtin/drills/runbooks/region-loss.yaml"} <= names
     assert {"harness/report/templates/report.html.j2", "harness/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "experiments/"))]
 

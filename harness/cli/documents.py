@@ -15,6 +15,7 @@ from harness.units import format_duration, format_ratio
 if TYPE_CHECKING:
     from harness.model.plan import Plan
     from harness.model.stack import Blackout
+    from harness.spec.load import Loaded
 
 __all__ = ["BUILTIN", "ProfileOption", "SetOption", "load", "register", "the_only_experiment"]
 
@@ -65,20 +66,25 @@ def the_only_experiment(verb: str, otherwise: str = "") -> str:
 
 
 def validate(
-    documents: Annotated[list[str] | None, typer.Argument(help="Names or paths; default: all in experiments/.")] = None,
+    documents: Annotated[
+        list[str] | None, typer.Argument(help="Names or paths; default: all in experiments/ and drills/.")
+    ] = None,
     sets: SetOption = None,
     profile: ProfileOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check experiments and stacks, every problem of each in one pass. Exit 0 when all are right, 2 when any is not.
+    """Check experiments, stacks, drills and runbooks, every problem of each in one pass. Exit 2 when any is wrong.
 
     Warnings, among them that the plan would be refused or that a rule cannot be broken, do not change the exit code.
     """
     from harness.errors import SpecError
 
-    names = documents or [str(path) for path in sorted(Path("experiments").glob("*.yaml"))]
+    folders = [Path("experiments"), Path("drills"), Path("drills/runbooks")]
+    names = documents or [str(path) for folder in folders for path in sorted(folder.glob("*.yaml"))]
     if not names:
-        raise SpecError("no document named, and none in experiments/; say `blackstart init` to begin a project")
+        raise SpecError(
+            "no document named, and none in experiments/ or drills/; say `blackstart init` to begin a project"
+        )
     wrong: list[SpecError] = []
     warned: list[dict[str, str]] = []
     for name in names:
@@ -102,19 +108,28 @@ def validate(
 
 
 def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[str, ...]:
-    """The warnings of a document's plan; none for a stack. Raises SpecError."""
+    """The warnings of a document's plan. Raises SpecError."""
     from harness.errors import UnsafeError
     from harness.plan.make import make_plan
     from harness.registry import catalog
     from harness.spec.load import load_stack
+    from harness.spec.load_drill import load_drill, load_runbook
     from harness.spec.nodes import ScalarNode
     from harness.spec.yaml_text import read
 
     path = Path(name)
     kind = read(path).get("kind") if path.is_file() else None
-    if isinstance(kind, ScalarNode) and kind.value == "stack":
-        loaded = load_stack(path, catalog=catalog(), sets=tuple(sets or ()), profile=profile, builtin=BUILTIN)
-        for warning in loaded.warnings:
+    said = kind.value if isinstance(kind, ScalarNode) else None
+    given = tuple(sets or ())
+    if said in ("stack", "drill", "runbook"):
+        other: Loaded[Any]
+        if said == "stack":
+            other = load_stack(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
+        elif said == "drill":
+            other = load_drill(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
+        else:
+            other = load_runbook(path, sets=given, profile=profile)
+        for warning in other.warnings:
             say(str(warning))
         return ()
     experiment = load(name, sets, profile).value

@@ -53,6 +53,7 @@ __all__ = [
     "StepDoc",
     "TrafficDoc",
     "by_shape",
+    "never",
 ]
 
 Free = dict[str, Any]
@@ -83,7 +84,7 @@ def _matching(pattern: str, what: str) -> Callable[[str], str]:
     return check
 
 
-def _never(expected: str, tag: str) -> Any:
+def never(expected: str, tag: str) -> Any:
     """The branch of a union for what has the wrong form: it says what was expected, and editors see that nothing fits."""
 
     def check(value: object) -> object:
@@ -147,13 +148,13 @@ if TYPE_CHECKING:
     Ports = list[str] | dict[str, int]
 else:
     Words = Annotated[
-        Annotated[list[Text], Tag("list")] | Annotated[Text, Tag("one")] | _never("text or a list of texts", "map"),
+        Annotated[list[Text], Tag("list")] | Annotated[Text, Tag("one")] | never("text or a list of texts", "map"),
         Discriminator(by_shape),
     ]
     Ports = Annotated[
         Annotated[list[Name], Tag("list")]
         | Annotated[dict[str, Port], Tag("map")]
-        | _never("a list of names or a mapping such as {http: 8080}", "one"),
+        | never("a list of names or a mapping such as {http: 8080}", "one"),
         Discriminator(by_shape),
     ]
 
@@ -230,7 +231,7 @@ else:
     Alerts = Annotated[
         Annotated[Literal["webhook"], Tag("one")]
         | Annotated[AlertsDoc, Tag("map")]
-        | _never('webhook, or {webhook: "HOST:PORT"}', "list"),
+        | never('webhook, or {webhook: "HOST:PORT"}', "list"),
         Discriminator(by_shape),
     ]
 
@@ -253,7 +254,7 @@ else:
     Proxy = Annotated[
         Annotated[Literal["embedded", "toxiproxy"], Tag("one")]
         | Annotated[ProxyDoc, Tag("map")]
-        | _never("embedded, toxiproxy or {toxiproxy: URL}", "list"),
+        | never("embedded, toxiproxy or {toxiproxy: URL}", "list"),
         Discriminator(by_shape),
     ]
 
@@ -379,7 +380,7 @@ else:
     Side = Annotated[
         Annotated[SelectorDoc, Tag("map")]
         | Annotated[list[SelectorDoc], Tag("list")]
-        | _never("a selector such as {region: eu}, or a list of them", "one"),
+        | never("a selector such as {region: eu}, or a list of them", "one"),
         Discriminator(by_shape),
     ]
 
@@ -446,7 +447,7 @@ else:
     StackRef = Annotated[
         Annotated[Text, Tag("one")]
         | Annotated[StackRefDoc, Tag("map")]
-        | _never("a name, a path, or {file: ..., params: {...}}", "list"),
+        | never("a name, a path, or {file: ..., params: {...}}", "list"),
         Discriminator(by_shape),
     ]
 

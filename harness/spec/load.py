@@ -26,7 +26,7 @@ from harness.spec.nodes import Entry, ListNode, MapNode, ScalarNode
 from harness.spec.report import At, Report, did_you_mean, known_names
 from harness.spec.yaml_text import dump, shown
 
-__all__ = ["Loaded", "load_experiment", "load_stack"]
+__all__ = ["Loaded", "expect_kind", "load_experiment", "load_stack", "refuse_nulls"]
 
 T = TypeVar("T")
 _KINDS = ("stack", "experiment", "drill", "runbook", "gate")
@@ -158,7 +158,7 @@ def _profiles(root: MapNode) -> tuple[str, ...]:
     return tuple(node) if isinstance(node, MapNode) else ()
 
 
-def _expect_kind(root: MapNode, kind: str, path: Path) -> None:
+def expect_kind(root: MapNode, kind: str, path: Path) -> None:
     """Raise SpecError when the document says it is of another kind: nothing else of it would make sense."""
     entry = root.entries.get("kind")
     if entry is None or not isinstance(entry.value, ScalarNode):
@@ -168,15 +168,17 @@ def _expect_kind(root: MapNode, kind: str, path: Path) -> None:
         report = Report()
         at = At(node=entry.value, path="kind", key=entry.key)
         remedy = f"{path.name} is a {given}, not an {kind}" if kind == "experiment" else f"{path.name} is not a {kind}"
-        if given in _KINDS[2:]:
+        if given == "gate":
             remedy = f"{remedy}; {given} documents come in a later version"
+        elif given == "drill":
+            remedy = f"{remedy}; `blackstart drill run` carries out drills"
         elif given == "stack":
             remedy = f"{remedy}; an experiment names its stack with `stack:`"
         report.error(at, f"expected {kind!r}, got {given!r}", remedy=remedy)
         report.check()
 
 
-def _refuse_nulls(at: At, meant: Callable[[tuple[str | int, ...]], bool], report: Report) -> None:
+def refuse_nulls(at: At, meant: Callable[[tuple[str | int, ...]], bool], report: Report) -> None:
     """Report keys without a value: whoever left one empty meant something, and it is not the default."""
 
     def walk(at: At, steps: tuple[str | int, ...]) -> None:
@@ -197,7 +199,7 @@ def _refuse_nulls(at: At, meant: Callable[[tuple[str | int, ...]], bool], report
 def _stack_alone(path: Path, job: _Job) -> tuple[Stack | None, tuple[str, ...]]:
     root = read_extended(path, job.sources)
     job.report.expect_files(shown(source) for source in job.sources)
-    _expect_kind(root, "stack", path)
+    expect_kind(root, "stack", path)
     profiles = _profiles(root)
     root = apply_profile(root, job.profile, job.report)
     for assignment in job.sets:
@@ -218,7 +220,7 @@ def _stack(root: MapNode, path: Path, job: _Job, overrides: At | None) -> tuple[
         own = {"params": root.entries["params"]} if "params" in root.entries else {}
         job.documents["stack"] = MapNode(entries={**at.node.entries, **own}, place=root.place)
     before = len(job.report.problems)
-    _refuse_nulls(at, of_stack.null_is_meant, job.report)
+    refuse_nulls(at, of_stack.null_is_meant, job.report)
     stack = build_stack(at, job.catalog, job.report, path=path, params=params)
     broken = job.report.failed and len(job.report.problems) > before
     return None if broken else stack, facts_of(at, job.catalog), params
@@ -264,7 +266,7 @@ def _texts(at: At, job: _Job) -> dict[str, str]:
 def _experiment(path: Path, job: _Job) -> tuple[Experiment | None, tuple[str, ...]]:
     root = read_extended(path, job.sources)
     job.report.expect_files(shown(source) for source in job.sources)
-    _expect_kind(root, "experiment", path)
+    expect_kind(root, "experiment", path)
     profiles = _profiles(root)
     raw = root
     root = apply_profile(root, job.profile if job.profile in profiles else None, job.report)
@@ -284,7 +286,7 @@ def _experiment(path: Path, job: _Job) -> tuple[Experiment | None, tuple[str, ..
     at = At(node=interpolate(At(node=root, path=""), scope, job.report), path="")
     if isinstance(at.node, MapNode):
         job.documents["experiment"] = at.node
-    _refuse_nulls(at, of_experiment.null_is_meant, job.report)
+    refuse_nulls(at, of_experiment.null_is_meant, job.report)
     around = Surroundings(source=root.place.source, profile=job.profile, stack=stack, facts=facts)
     return build_experiment(at, job.catalog, job.report, around), profiles
 
@@ -321,7 +323,7 @@ def _stack_of(
         return None, None, None, ()
     try:
         stack_root = read_extended(found, job.sources)
-        _expect_kind(stack_root, "stack", found)
+        expect_kind(stack_root, "stack", found)
     except SpecError as exc:
         job.report.include(exc.problems)
         return None, None, None, ()

@@ -14,12 +14,13 @@ from harness.spec.nodes import ListNode, ScalarNode
 from harness.spec.predicate import FAMILIES, Known, parse_predicate
 from harness.spec.report import At, Report
 
-__all__ = ["Use", "predicate", "predicates", "stated", "warn_of_vain"]
+__all__ = ["NEEDS_FAULT", "Use", "predicate", "predicates", "stated", "warn_of_vain"]
 
 Use = Literal["recovered_when", "abort_when", "steady_state", "settled_when", "objective"]
 
 _DURATION_HELP = "durations are a number and ns, us, ms, s, m, h or d"
-_NEEDS_FAULT = frozenset({"recovery_time", "failover", "failback", "detection", "gap"})
+NEEDS_FAULT = frozenset({"recovery_time", "failover", "failback", "detection", "gap"})
+"""Measures that mean nothing where nothing is broken."""
 
 
 def predicate(at: At, known: Known, report: Report, use: Use) -> Predicate | None:
@@ -154,7 +155,7 @@ def warn_of_vain(root: At, parsed: tuple[StatedPredicate, ...], facts: Facts | N
     for item in at.children() if at is not None else ():
         one = texts.get((item.text or "").strip())
         head = "" if one is None else one.measure.name.partition(".")[0]
-        if head in _NEEDS_FAULT and not faults:
+        if head in NEEDS_FAULT and not faults:
             report.warn(item, "nothing is broken in this experiment, so this objective cannot be missed")
         if head == "alert" and facts is not None and not facts.alerts:
             remedy = "declare `signals: {alerts: webhook}` in the stack file"

@@ -22,25 +22,31 @@ from harness.spec.documents import (
     StackDoc,
     StepDoc,
 )
+from harness.spec.drill_documents import STEP_DOCS, DrillDoc, RunbookDoc
 from harness.spec.report import did_you_mean
 
 __all__ = ["schema_of"]
 
 Schema = dict[str, Any]
 
-_LATER = ("drill", "runbook", "gate")
+_LATER = ("gate",)
 _FILLED_IN = r"\$\{"
 _OWN_KEYS = ("title", "discriminator")
 _ANY: Schema = {}
 
 
 def schema_of(kind: str, catalog: Catalog) -> Schema:
-    """The JSON Schema (draft 7: `definitions`, no tuples, no `discriminator`) of stack or experiment documents.
+    """The JSON Schema (draft 7: `definitions`, no tuples, no `discriminator`) of one kind of document.
 
     Each of the catalog's kinds brings its parameters. Numbers, flags and texts with a form also take a `${...}`. Raises
     SpecError for a kind of document that does not exist, or not yet.
     """
-    builders: Mapping[str, Callable[[Catalog], Schema]] = {"stack": _stack, "experiment": _experiment}
+    builders: Mapping[str, Callable[[Catalog], Schema]] = {
+        "stack": _stack,
+        "experiment": _experiment,
+        "drill": _drill,
+        "runbook": _runbook,
+    }
     if kind in builders:
         body = builders[kind](catalog)
         return {"$schema": "http://json-schema.org/draft-07/schema#", "title": f"Blackstart {kind}", **body}
@@ -83,6 +89,29 @@ def _experiment(catalog: Catalog) -> Schema:
     }
     root["properties"]["timeline"] = {"type": "array", "items": entry} | _described(root, "timeline")
     root["properties"]["checks"] = {"type": "array", "items": _ref("check")} | _described(root, "checks")
+    return _finished(root, definitions)
+
+
+def _drill(catalog: Catalog) -> Schema:
+    definitions: dict[str, Schema] = {}
+    root = _model(DrillDoc, definitions)
+    step: Schema | bool = False
+    for key, model in reversed(STEP_DOCS.items()):
+        step = {"if": {"required": [key]}, "then": _model(model, definitions), "else": step}
+    forms: list[Schema] = [{"required": [key]} for key in STEP_DOCS]
+    items: Schema = {"type": "object", "anyOf": forms, "allOf": [step]}
+    root["properties"]["steps"] = {"type": "array", "minItems": 1, "items": items} | _described(root, "steps")
+    return _finished(root, definitions)
+
+
+def _runbook(catalog: Catalog) -> Schema:
+    definitions: dict[str, Schema] = {}
+    root = _model(RunbookDoc, definitions)
+    action = definitions["RunbookActionDoc"]
+    action["required"] = [*action["required"], "verify"]
+    action["if"] = {"properties": {"changes": {"const": False}}, "required": ["changes"]}
+    action["then"] = {"not": {"anyOf": [{"required": ["rollback"]}, {"required": ["irreversible"]}]}}
+    action["else"] = {"oneOf": [{"required": ["rollback"]}, {"required": ["irreversible"]}]}
     return _finished(root, definitions)
 
 

@@ -54,7 +54,7 @@ def read(path: Path) -> MapNode:
             source=source.lines[(where.line or 1) - 1],
             width=where.width,
             message="expected a mapping, got " + ("an empty document" if node is None else "a list or a single value"),
-            help="a document starts with `version: 1` and `kind: experiment` (or stack)",
+            help="a document starts with `version: 1` and `kind: experiment` (or stack, drill, runbook)",
         )
     )
 

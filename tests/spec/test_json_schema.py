@@ -44,7 +44,7 @@ def words(node: Any) -> Iterator[str]:
             yield from words(item)
 
 
-@pytest.mark.parametrize("kind", ["stack", "experiment"])
+@pytest.mark.parametrize("kind", ["stack", "experiment", "drill", "runbook"])
 def test_it_is_draft_7(kind: str, catalog: Any) -> None:
     schema = schema_of(kind, catalog)
     Draft7Validator.check_schema(schema)
@@ -143,8 +143,6 @@ def test_every_parameter_of_every_kind_is_in_it(catalog: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("drill", "drill documents have no schema yet"),
-        ("runbook", "runbook documents have no schema yet"),
         ("gate", "gate documents have no schema yet"),
         ("stac", "unknown kind of document 'stac'; did you mean 'stack'?"),
     ],
@@ -153,7 +151,7 @@ def test_other_kinds_are_refused_by_name(catalog: Any, kind: str, message: str) 
     with pytest.raises(SpecError) as caught:
         schema_of(kind, catalog)
     assert caught.value.problems[0].message == message
-    assert caught.value.problems[0].help == "known kinds: stack, experiment"
+    assert caught.value.problems[0].help == "known kinds: stack, experiment, drill, runbook"
 
 
 @pytest.fixture(scope="module")
