@@ -224,6 +224,7 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
     from harness.run.outcome import rejudge
     from harness.run.permit import Consent, permit
     from harness.run.recover import unfinished_runs
+    from harness.run.subject import SUBJECT, subject_note, subject_text
     from harness.store.rundir import RunDir
 
     require_able(plan, catalog())
@@ -242,6 +243,8 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
         ):
             run_dir.write("plan.json", dump_plan(plan))
             run_dir.write_inputs(plan.experiment.origin.documents)
+            run_dir.write(SUBJECT, subject_text(plan))
+            facts = (*facts, subject_note(plan))
             say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
             asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished)))
             run_dir.scrub(plan.experiment.origin.secrets)

@@ -21,7 +21,17 @@ from harness.measure.facts import fault_results, marks, phase_spans, step_result
 from harness.measure.good import steady_span
 from harness.measure.series import series
 from harness.model.plan import Plan
-from harness.model.result import Audited, CheckResult, Exposure, FaultResult, Measures, Result, RunFacts, Safety
+from harness.model.result import (
+    Audited,
+    CheckResult,
+    Exposure,
+    FaultResult,
+    Measures,
+    Provenance,
+    Result,
+    RunFacts,
+    Safety,
+)
 from harness.model.verdict import EXIT_CODES, CheckVerdict, Verdict, worst
 
 __all__ = ["Inputs", "judge", "matches_expectation", "run_facts", "safety_of", "status_of"]
@@ -129,7 +139,15 @@ def run_facts(history: History, plan: Plan) -> RunFacts:
         load=rate,
         source=experiment.source,
         banners=banners(history),
+        provenance=_provenance(history),
     )
+
+
+def _provenance(history: History) -> Provenance | None:
+    for note in of_type(history.events, NoteEvent):
+        if note.code == "subject":
+            return Provenance(**{name: note.data.get(name) for name in Provenance.model_fields})
+    return None
 
 
 def matches_expectation(result: Result, expected: str) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "ObjectiveResult",
     "PhaseSpan",
     "ProbeSummary",
+    "Provenance",
     "Reason",
     "Recovery",
     "Result",
@@ -426,8 +427,17 @@ class Finding(_Value):
     text: str
 
 
+class Provenance(_Value):
+    """What the run was of: digests of its plan (see `blackstart compare` and `gate`), and the project's commit."""
+
+    evidence: str = Field(description="of all that its verdict speaks for, whatever the seed")
+    comparable: str = Field(description="of all that its numbers depend on: as evidence, less the limits")
+    commit: str | None = Field(default=None, description="null: not a git work tree")
+    dirty: bool | None = Field(default=None, description="the work tree differed from the commit")
+
+
 class RunFacts(_Value):
-    """Which run this was."""
+    """Which run this was. `provenance` null: recorded by a version that did not note it."""
 
     run_id: str
     name: str
@@ -446,6 +456,7 @@ class RunFacts(_Value):
     load: str
     source: str
     banners: tuple[str, ...] = ()
+    provenance: Provenance | None = None
 
 
 class Result(_Value):

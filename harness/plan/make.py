@@ -184,7 +184,10 @@ def _adapter() -> TypeAdapter[Any]:
 
 def canonical(plan: Plan) -> Any:
     """The plan as JSON values, its own hash left out and folders of this machine made relative."""
-    raw = _raw(dataclasses.replace(plan, hash=""))
+    return _relative(_raw(dataclasses.replace(plan, hash="")), plan)
+
+
+def _relative(raw: Any, plan: Plan) -> Any:
     text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     folders = {plan.experiment.base_dir, plan.experiment.stack.base_dir, str(Path(plan.experiment.source).parent)}
     for folder in sorted((f for f in folders if f.startswith("/")), key=len, reverse=True):
@@ -194,7 +197,11 @@ def canonical(plan: Plan) -> Any:
 
 def plan_hash(plan: Plan) -> str:
     """SHA-256 (hex) of the canonical plan."""
-    text = json.dumps(canonical(plan), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _digest(canonical(plan))
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -208,13 +215,15 @@ def _raw(plan: Plan) -> Any:
 
 
 def load_plan(text: str) -> Plan:
-    """The plan in JSON text. Raises SpecError when it is not one, or was changed since (its hash does not fit)."""
+    """The plan in JSON text. Raises SpecError when it is not one, or was changed since (its hash does not fit).
+
+    The hash is of the text as it is written, so that a plan stays readable when later versions add to what a plan says.
+    """
     try:
         plan: Plan = _adapter().validate_json(text)
     except ValueError as exc:
         raise SpecError(f"not a plan: {exc}") from exc
-    if plan_hash(plan) != plan.hash:
-        raise SpecError(
-            f"the plan was changed after it was made: its hash is {plan_hash(plan)[:12]}, it says {plan.hash[:12]}"
-        )
+    found = _digest(_relative({**json.loads(text), "hash": ""}, plan))
+    if found != plan.hash:
+        raise SpecError(f"the plan was changed after it was made: its hash is {found[:12]}, it says {plan.hash[:12]}")
     return plan
