@@ -131,8 +131,9 @@ class _Link(asyncio.Protocol):
                 gc_pause_max_ns=None,
                 error=said or "died without a word",
             )
-        fields = {key: value for key, value in report.items() if key != "t"}
-        return WorkerReport(worker=self.worker, exit_code=code, **fields)
+        fields = {key: value for key, value in report.items() if key not in ("t", "stalls")}
+        stalls = tuple((begin, length, what) for begin, length, what in report["stalls"])
+        return WorkerReport(worker=self.worker, exit_code=code, stalls=stalls, **fields)
 
 
 class _Tail(asyncio.Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import heapq
 import math
 import time
 from collections import Counter
@@ -10,8 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["GcPauses", "Lateness", "Pulse", "percentile"]
+__all__ = ["STALL_NS", "GcPauses", "Lateness", "Pulse", "Stalls", "percentile"]
 
+STALL_NS = 5_000_000
+"""Stalls shorter than this are not noted one by one."""
+
+_STALLS_KEPT = 100
 _FINE_BITS = 5  # 32 buckets per factor of two: percentiles are right to 3 %
 
 
@@ -52,11 +57,35 @@ class Lateness:
         return percentile(recent, 0.99)
 
 
+class Stalls:
+    """When the generator itself stood still, on the run's clock: (begin_ns, length_ns, what), the longest of them.
+
+    What: "gc", a garbage collection; "cpu", waiting for a processor, all of it between two looks as one stall.
+    """
+
+    def __init__(self, origin_ns: int) -> None:
+        self._origin_ns = origin_ns
+        self._longest: list[tuple[int, int, str]] = []  # a heap, shortest first
+
+    def add(self, begin_ns: int, length_ns: int, what: str) -> None:
+        """Note a stall that began at `begin_ns` of CLOCK_MONOTONIC; a short one is passed over."""
+        if length_ns < STALL_NS:
+            return
+        heapq.heappush(self._longest, (length_ns, begin_ns - self._origin_ns, what))
+        if len(self._longest) > _STALLS_KEPT:
+            heapq.heappop(self._longest)
+
+    def noted(self) -> list[tuple[int, int, str]]:
+        """What was noted, by its begin."""
+        return sorted((begin_ns, length_ns, what) for length_ns, begin_ns, what in self._longest)
+
+
 class GcPauses:
     """The longest garbage collection since `watch`."""
 
     def __init__(self) -> None:
         self.max_ns: int | None = None
+        self.stalls: Stalls | None = None
         self._began_ns = 0
 
     def watch(self) -> None:
@@ -68,9 +97,12 @@ class GcPauses:
     def _note(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
         del info
         if phase == "start":
-            self._began_ns = time.perf_counter_ns()
+            self._began_ns = time.monotonic_ns()
         else:
-            self.max_ns = max(self.max_ns or 0, time.perf_counter_ns() - self._began_ns)
+            length_ns = time.monotonic_ns() - self._began_ns
+            self.max_ns = max(self.max_ns or 0, length_ns)
+            if self.stalls is not None:
+                self.stalls.add(self._began_ns, length_ns, "gc")
 
 
 class Pulse:
@@ -82,6 +114,14 @@ class Pulse:
     def begin(self) -> None:
         """Count from now."""
         self._wall_ns, self._cpu_ns, self._delay_ns = time.monotonic_ns(), time.process_time_ns(), _run_delay_ns()
+        self._looked_ns, self._looked_delay_ns = self._wall_ns, self._delay_ns
+
+    def look(self, stalls: Stalls) -> None:
+        """Note what was spent waiting for a processor since the last look (or `begin`)."""
+        now_ns, delay_ns = time.monotonic_ns(), _run_delay_ns()
+        if delay_ns is not None and self._looked_delay_ns is not None:
+            stalls.add(self._looked_ns, delay_ns - self._looked_delay_ns, "cpu")
+        self._looked_ns, self._looked_delay_ns = now_ns, delay_ns
 
     def cpu_ratio(self) -> float | None:
         """CPU time per wall time; None before any time has passed."""

@@ -25,7 +25,7 @@ from harness.load.capacity import capacity
 from harness.load.dispatch import Assignment, Dispatcher
 from harness.load.finals import FinalReads
 from harness.load.profile import load_profile
-from harness.load.pulse import GcPauses, Pulse
+from harness.load.pulse import GcPauses, Pulse, Stalls
 from harness.load.record import PART_ROWS, Recorder, warm_up, write_part
 from harness.load.user import Desk, HttpUser
 from harness.load.wire import Message, Unpacker, pack
@@ -62,6 +62,7 @@ class Worker(asyncio.Protocol):
         self._writing: Future[None] | None = None
         self._wrote_s = time.monotonic()
         self._gc, self._pulse = GcPauses(), Pulse()
+        self._stalls = Stalls(0)
         self._index = 0
 
     # ---- the socket -------------------------------------------------------------------------------------------------
@@ -157,6 +158,7 @@ class Worker(asyncio.Protocol):
             profile=profile, desk=desk, sessions=self._sessions, worker=self._index, workers=job.workers
         )
         await self._dispatcher.prepare()
+        self._stalls = self._gc.stalls = Stalls(job.origin_ns)
         self._gc.watch()
 
     def _go(self, start_at_ns: int) -> None:
@@ -176,6 +178,7 @@ class Worker(asyncio.Protocol):
     def _tick(self) -> None:
         self._loop.call_later(_TICK_S, self._tick)
         self._send_live()
+        self._pulse.look(self._stalls)
         recorder = self._recorder
         assert recorder is not None
         due = time.monotonic() - self._wrote_s >= _PART_AGE_S or recorder.waiting_count >= PART_ROWS
@@ -252,6 +255,7 @@ class Worker(asyncio.Protocol):
             "run_delay_ns": self._pulse.run_delay_ns(),
             "cpu_ratio": self._pulse.cpu_ratio(),
             "gc_pause_max_ns": self._gc.max_ns,
+            "stalls": self._stalls.noted(),
             "error": error,
         }
         self.send(report)

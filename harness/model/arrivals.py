@@ -8,11 +8,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from itertools import chain, count
+from itertools import accumulate, chain, count
 from typing import TypeVar
 
-from harness.model.experiment import ArrivalSpec, Stage
+from harness.model.experiment import ArrivalSpec, Sine, Spikes, Stage
 from harness.model.fields import JsonObject
+from harness.model.periodic import Periodic, periodic
 from harness.units import NS_PER_S
 
 __all__ = [
@@ -64,15 +65,19 @@ def arrivals(spec: ArrivalSpec, seed: int, start_ns: int = 0, *, trace_s: Sequen
     A pure function of its arguments: every worker computes the whole list and takes its stripe. Infinite for a rate;
     for stages too (after the last its rate goes on) unless they end at rate 0; finite for a trace, whose seconds are
     `trace_s`, counted from `start_ns` in any order. `even` arrivals come at 0, 1/rate, 2/rate, ...; `poisson` gaps are
-    exponential; `gamma` gaps have shape `GAMMA_SHAPE`. Under stages the same gaps are warped onto the changing rate
-    (time change of a unit-rate process). Raises ValueError for a closed loop (`users`), whose ops are never due.
+    exponential; `gamma` gaps have shape `GAMMA_SHAPE`. Under stages, a sine or spikes the same gaps are warped onto the changing
+    rate (time change of a unit-rate process). Raises ValueError for a closed loop (`users`), whose ops are never due.
 
     Source: Cinlar, Introduction to Stochastic Processes, 1975, ch. 4.7 (inversion of the expectation function).
     """
     _refuse_closed(spec)
     if spec.trace is not None:
         return (start_ns + round(second * NS_PER_S) for second in sorted(trace_s))
-    return _warped(_segments(spec), _unit_points(spec.shape, random.Random(f"{seed}:arrivals")), start_ns)
+    points = _unit_points(spec.shape, random.Random(f"{seed}:arrivals"))
+    wave = periodic(spec)
+    if wave is not None:
+        return _repeating(wave, points, start_ns)
+    return _warped(_segments(spec), points, start_ns)
 
 
 def surge_arrivals(spec: ArrivalSpec, factor: float, seed: int, start_ns: int) -> Iterator[int]:
@@ -90,6 +95,7 @@ def surge_arrivals(spec: ArrivalSpec, factor: float, seed: int, start_ns: int) -
         spec,
         rate_per_s=None if spec.rate_per_s is None else spec.rate_per_s * more,
         stages=tuple(replace(stage, rate_per_s=stage.rate_per_s * more) for stage in spec.stages),
+        spikes=None if spec.spikes is None else replace(spec.spikes, rate_per_s=spec.spikes.rate_per_s * more),
     )
     own = int.from_bytes(blake2b(f"{seed}:surge:{factor!r}".encode(), digest_size=8).digest(), "big")
     return arrivals(extra, own, start_ns)
@@ -107,6 +113,9 @@ def expected_count(spec: ArrivalSpec, from_ns: int, to_ns: int, *, trace_s: Sequ
     if spec.trace is not None:
         instants = sorted(round(second * NS_PER_S) for second in trace_s)
         return float(bisect_left(instants, high) - bisect_left(instants, low))
+    wave = periodic(spec)
+    if wave is not None:
+        return wave.count(high / NS_PER_S) - wave.count(low / NS_PER_S)
     segments = _segments(spec)
     return _count_until(segments, high / NS_PER_S) - _count_until(segments, low / NS_PER_S)
 
@@ -114,6 +123,9 @@ def expected_count(spec: ArrivalSpec, from_ns: int, to_ns: int, *, trace_s: Sequ
 def peak_rate_per_s(spec: ArrivalSpec, over_ns: int = NS_PER_S, *, trace_s: Sequence[float] = ()) -> float:
     """The highest planned rate in 1/s; for a trace the most arrivals in any `over_ns`, as a rate; 0.0 for an empty one."""
     _refuse_closed(spec)
+    wave = periodic(spec)
+    if wave is not None:
+        return wave.peak_per_s
     if spec.trace is None:
         return max(max(segment.rate_from, segment.rate_to) for segment in _segments(spec))
     seconds, most, first = sorted(trace_s), 0, 0
@@ -131,15 +143,19 @@ def stripe(arriving: Iterator[T], worker: int, workers: int) -> Iterator[tuple[i
 
 def arrival_json(spec: ArrivalSpec) -> JsonObject:
     """The spec as JSON, as `LoadJob.arrival` carries it."""
-    return asdict(spec) | {"stages": [asdict(stage) for stage in spec.stages]}
+    made = asdict(spec) | {"stages": [asdict(stage) for stage in spec.stages]}
+    return {key: value for key, value in made.items() if value is not None or key not in ("sine", "spikes")}
 
 
 def arrival_from_json(value: JsonObject) -> ArrivalSpec:
     """The spec that `arrival_json` wrote. Raises ValueError unless exactly one of rate, stages, trace, users is given."""
+    sine, spikes = value.get("sine"), value.get("spikes")
     stages = tuple(Stage(rate_per_s=stage["rate_per_s"], for_ns=stage["for_ns"]) for stage in value.get("stages") or ())
     spec = ArrivalSpec(
         shape=value.get("shape", "poisson"),
         rate_per_s=value.get("rate_per_s"),
+        sine=None if sine is None else Sine(**sine),
+        spikes=None if spikes is None else Spikes(**spikes),
         stages=stages,
         trace=value.get("trace"),
         users=value.get("users"),
@@ -150,6 +166,8 @@ def arrival_from_json(value: JsonObject) -> ArrivalSpec:
     rates = [stage.rate_per_s for stage in stages] if stages else [spec.rate_per_s or 0.0]
     if min(rates) < 0 or (spec.rate_per_s is not None and spec.rate_per_s <= 0) or any(s.for_ns < 0 for s in stages):
         raise ValueError("expected rates above 0 and stages of positive length")
+    if (sine or spikes) and (spec.rate_per_s is None or (sine and spikes)):
+        raise ValueError("expected a rate for sine or spikes, and one of them")
     return spec
 
 
@@ -195,6 +213,12 @@ def _unit_points(shape: str, rng: random.Random) -> Iterator[float]:
         else:
             total -= math.log(1.0 - rng.random())
         yield total
+
+
+def _repeating(wave: Periodic, points: Iterator[float], start_ns: int) -> Iterator[int]:
+    """The instants at which a periodic rate's expected count reaches each point: endless."""
+    instants = (start_ns + round(wave.inverse(point) * NS_PER_S) for point in points)
+    return accumulate(instants, max)  # an inverse found by bisection is right to a tenth of a nanosecond
 
 
 def _warped(segments: Sequence[_Segment], points: Iterator[float], start_ns: int) -> Iterator[int]:

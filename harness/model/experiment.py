@@ -27,6 +27,8 @@ __all__ = [
     "Repeat",
     "RunsSpec",
     "Selector",
+    "Sine",
+    "Spikes",
     "Stage",
     "StatedPredicate",
     "SteadyState",
@@ -45,11 +47,33 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sine:
+    """A rate that swings by `swing_ratio` (0..1) of itself up and down, once per `period_ns`, rising first."""
+
+    swing_ratio: float
+    period_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spikes:
+    """Short stretches of another rate: the last `for_ns` of every `every_ns` run at `rate_per_s`."""
+
+    rate_per_s: float
+    for_ns: int
+    every_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivalSpec:
-    """When ops are due. Exactly one of `rate_per_s`, `stages`, `trace` (a CSV of seconds), `users` (closed loop) is set."""
+    """When ops are due. Exactly one of `rate_per_s`, `stages`, `trace` (a CSV of seconds), `users` (closed loop) is set.
+
+    `sine` or `spikes`, at most one, change a `rate_per_s` over time.
+    """
 
     shape: Literal["even", "poisson", "gamma"] = "poisson"
     rate_per_s: float | None = None
+    sine: Sine | None = None
+    spikes: Spikes | None = None
     stages: tuple[Stage, ...] = ()
     trace: str | None = None
     users: int | None = None
@@ -57,8 +81,10 @@ class ArrivalSpec:
     @property
     def lowest_rate_per_s(self) -> float | None:
         """The lowest planned rate, which sets the window; None when arrivals do not say (a trace, a closed loop)."""
+        if self.rate_per_s is not None and self.sine is not None:
+            return self.rate_per_s * (1 - self.sine.swing_ratio)
         if self.rate_per_s is not None:
-            return self.rate_per_s
+            return self.rate_per_s if self.spikes is None else min(self.rate_per_s, self.spikes.rate_per_s)
         return min((stage.rate_per_s for stage in self.stages), default=None)
 
 

@@ -565,6 +565,7 @@ class WorkerReport:
     """One worker's own account, for validity. `exit_code` is None while it lives; anything but 0 makes a run unprovable.
 
     Lateness is of starts against intended times, over all phases; `run_delay_ns` is time spent waiting for a CPU.
+    `stalls` are the longest halts of the generator itself, (begin since the run's origin, length, "gc" or "cpu"), in ns.
     """
 
     worker: int
@@ -579,6 +580,7 @@ class WorkerReport:
     cpu_ratio: float | None
     gc_pause_max_ns: int | None
     error: str | None = None
+    stalls: tuple[tuple[int, int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.model.catalog import Catalog
-from harness.model.experiment import SLO, ArrivalSpec, CheckSpec, LoadSpec, ProberSpec, Stage
+from harness.model.experiment import SLO, ArrivalSpec, CheckSpec, LoadSpec, ProberSpec, Sine, Spikes, Stage
 from harness.spec.build_stack import Facts
 from harness.spec.decode import decode, fields_of, short
 from harness.spec.documents import CheckDoc, ExperimentDoc, LoadDoc
@@ -66,10 +66,35 @@ def _arrival(load: At, doc: LoadDoc, report: Report) -> ArrivalSpec:
     return ArrivalSpec(
         shape=arrival.shape,
         rate_per_s=arrival.rate,
+        sine=_sine(at, doc, report),
+        spikes=_spikes(at, doc, report),
         stages=tuple(Stage(rate_per_s=stage.rate, for_ns=stage.for_) for stage in arrival.stages or ()),
         trace=trace,
         users=arrival.users,
     )
+
+
+def _sine(at: At | None, doc: LoadDoc, report: Report) -> Sine | None:
+    sine = doc.arrival.sine
+    if sine is None or at is None:
+        return None
+    if doc.arrival.rate is None:
+        report.error(at.child("sine") or at, "a sine needs a rate to swing around", remedy="add rate: 60/s")
+    return Sine(swing_ratio=sine.swing, period_ns=sine.period)
+
+
+def _spikes(at: At | None, doc: LoadDoc, report: Report) -> Spikes | None:
+    spikes = doc.arrival.spikes
+    if spikes is None or at is None:
+        return None
+    place = at.child("spikes") or at
+    if doc.arrival.rate is None:
+        report.error(place, "spikes need a rate between them", remedy="add rate: 60/s")
+    if doc.arrival.sine is not None:
+        report.error(place, "expected sine or spikes, got both")
+    if spikes.for_ >= spikes.every:
+        report.error(place.child("for") or place, "expected spikes shorter than the time from one to the next")
+    return Spikes(rate_per_s=spikes.rate, for_ns=spikes.for_, every_ns=spikes.every)
 
 
 def _check_groups(load: At, doc: LoadDoc, facts: Facts | None, report: Report) -> None:

@@ -302,8 +302,21 @@ class StageDoc(Doc):
     for_: Span = Field(alias="for", description="how long it takes to get there")
 
 
+class SineDoc(Doc):
+    swing: Share = Field(description="how far the rate goes up and down, as a share of it")
+    period: Span = Field(description="from one crest to the next")
+
+
+class SpikesDoc(Doc):
+    rate: Flow = Field(description="the rate during a spike")
+    for_: Span = Field(alias="for", description="how long a spike lasts")
+    every: Span = Field(description="from the end of one spike to the end of the next")
+
+
 class ArrivalDoc(Doc):
     rate: Flow | None = Field(None, description="open loop: a constant rate")
+    sine: SineDoc | None = Field(None, description="makes the rate swing")
+    spikes: SpikesDoc | None = Field(None, description="makes the rate jump, again and again")
     stages: Annotated[list[StageDoc], Field(min_length=1)] | None = Field(
         None, description="open loop: rates over time"
     )

@@ -23,7 +23,7 @@ from harness.load.capacity import draw_groups, read_trace, share_of
 from harness.load.op import dropped_row
 from harness.load.pacing import ThreadAlarm, TimerfdAlarm, open_alarm
 from harness.load.profile import load_profile
-from harness.load.pulse import Lateness, percentile
+from harness.load.pulse import STALL_NS, GcPauses, Lateness, Stalls, percentile
 from harness.load.record import Recorder, write_part
 from harness.load.sse import SseSplitter
 from harness.load.wire import Unpacker, pack
@@ -150,6 +150,28 @@ def test_lateness_percentiles_are_right_to_three_percent(values: list[int]) -> N
         assert exact * 0.96 <= got <= exact
     assert lateness.take_recent_p99() == percentile(floored, 0.99)
     assert lateness.take_recent_p99() is None
+
+
+def test_the_longest_stalls_are_kept_on_the_runs_clock() -> None:
+    stalls = Stalls(origin_ns=1000)
+    for number in range(300):
+        stalls.add(1000 + number, STALL_NS - 1 + number, "gc")
+    stalls.add(5000, 10**9, "cpu")
+    noted = stalls.noted()
+    assert len(noted) == 100  # those below STALL_NS are passed over, then the shortest are
+    assert noted[0] == (201, STALL_NS - 1 + 201, "gc")
+    assert noted[-1] == (4000, 10**9, "cpu")
+
+
+def test_a_collection_is_noted_where_it_happened() -> None:
+    pauses, before = GcPauses(), time.monotonic_ns()
+    pauses.stalls = Stalls(origin_ns=before)
+    pauses._note("start", {})
+    pauses._began_ns -= STALL_NS  # as if it had taken so long
+    pauses._note("stop", {})
+    ((begin_ns, length_ns, what),) = pauses.stalls.noted()
+    assert (what, length_ns) == ("gc", pauses.max_ns)
+    assert begin_ns + length_ns <= time.monotonic_ns() - before
 
 
 def test_no_lateness_without_arrivals() -> None:

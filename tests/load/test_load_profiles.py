@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 from typing import Any
 
 import pytest
 
+from harness.errors import SpecError
 from harness.history.op import Op
 from harness.load.profile import load_profile
 
@@ -163,3 +165,59 @@ async def test_http_asks_a_path(bench: Any, serve_raw: Any) -> None:
         for options, expected in cases:
             op = await bench.arrival(bench.user(load_profile("http", options), url))
             assert (op.f, op.outcome, op.status, op.served_by, op.wrong) == expected, options
+
+
+async def test_a_mix_is_drawn_by_weight_from_the_seed(bench: Any, serve_raw: Any) -> None:
+    asked: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0].decode())
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    mix = [{"path": "/a", "weight": 3}, {"path": "/b", "method": "DELETE"}]
+    async with serve_raw(handle) as url:
+        user = bench.user(load_profile("http", {"mix": mix}), url)
+        for number in (*range(200), *range(20)):
+            user._arrive(str(number), 0)
+            await user.run()
+    drawn = [(op.f, op.key) for op in bench.ops()[:200]]
+    assert set(drawn) == {("get", "/a"), ("delete", "/b")}
+    assert 120 <= drawn.count(("get", "/a")) <= 180
+    assert asked[200:] == asked[:20]  # a function of the seed and the arrival's number
+
+
+def test_a_mix_is_told_what_is_wrong_with_it() -> None:
+    with pytest.raises(SpecError, match=r"mix: .*greater than 0"):
+        load_profile("http", {"mix": [{"path": "/a", "weight": 0}]})
+    with pytest.raises(SpecError, match="mix: unexpected keyword"):
+        load_profile("http", {"mix": [{"path": "/a", "wieght": 1}]})
+
+
+async def test_lengths_have_heavy_tails_and_come_from_the_seed(bench: Any) -> None:
+    options = {"prompt_chars": 200, "prompt_sigma": 1.0, "max_tokens": 50, "max_tokens_sigma": 1.0}
+    user = bench.user(load_profile("chat", options))
+    lengths, tokens = [], []
+    for number in range(600):
+        user._arrive(str(number), 0)
+        lengths.append(len(user._prompt("v")))
+        tokens.append(user._drawn(50, 1.0))
+    assert 180 <= sorted(lengths)[300] <= 225
+    assert max(lengths) > 1500  # three times the standard deviation of the logarithm and more
+    assert 42 <= sorted(tokens)[300] <= 60
+    user._arrive("7", 0)
+    assert len(user._prompt("v")) == lengths[7]
+
+
+async def test_a_sitting_has_turns_with_thought_between(bench: Any, serve_raw: Any) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in request.lower().split(b"\r\n") if line.startswith(b"content-length: "))
+        await reader.readexactly(int(length.split()[1]))
+        writer.write(f"HTTP/1.1 {HEAD}\r\n\r\n".encode() + WHOLE + event(finish="stop") + DONE)
+
+    async with serve_raw(handle) as url:
+        await bench.arrival(bench.user(load_profile("chat", {"turns": 3, "think_s": 0.02}), url))
+    ops = bench.ops()
+    assert [(op.outcome, op.later) for op in ops] == [("ok", False), ("ok", True), ("ok", True)]
+    assert all(after.intended_ns - before.done_ns >= 20_000_000 for before, after in itertools.pairwise(ops))

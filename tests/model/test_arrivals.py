@@ -16,7 +16,7 @@ from harness.model.arrivals import (
     peak_rate_per_s,
     stripe,
 )
-from harness.model.experiment import ArrivalSpec, Stage
+from harness.model.experiment import ArrivalSpec, Sine, Spikes, Stage
 
 S = 1_000_000_000
 SHAPES = ("even", "poisson", "gamma")
@@ -30,7 +30,21 @@ stages = st.lists(
     min_size=1,
     max_size=4,
 ).map(tuple)
+waves = st.builds(
+    Sine,
+    swing_ratio=st.floats(min_value=0, max_value=1),
+    period_ns=st.integers(min_value=S // 10, max_value=100 * S),
+)
+bursts = st.builds(
+    Spikes,
+    rate_per_s=st.floats(min_value=0.1, max_value=5000),
+    for_ns=st.integers(min_value=S // 100, max_value=S),
+    every_ns=st.integers(min_value=S + 1, max_value=20 * S),
+)
+rates = st.floats(min_value=0.1, max_value=5000)
 specs = st.one_of(
+    st.builds(ArrivalSpec, shape=st.sampled_from(SHAPES), rate_per_s=rates, sine=waves),
+    st.builds(ArrivalSpec, shape=st.sampled_from(SHAPES), rate_per_s=rates, spikes=bursts),
     st.builds(ArrivalSpec, shape=st.sampled_from(SHAPES), rate_per_s=st.floats(min_value=0.1, max_value=5000)),
     st.builds(ArrivalSpec, shape=st.sampled_from(SHAPES), stages=stages),
 )
@@ -119,6 +133,32 @@ def test_a_stage_of_no_length_jumps_and_a_last_rate_of_zero_ends() -> None:
     assert len(instants) == 100
     assert instants[-1] < 2 * S
     assert peak_rate_per_s(spec) == 100
+
+
+def test_a_sine_swings_around_its_rate() -> None:
+    spec = ArrivalSpec(shape="even", rate_per_s=100, sine=Sine(swing_ratio=0.5, period_ns=8 * S))
+    instants = until(spec, 8 * S)
+    assert len(instants) == 800  # a whole period has the mean rate
+    # 100 * integral of 1 + sin(2 pi t / 8) / 2 over half a period: 400 + 100 * 8 / (2 pi)
+    assert sum(at < 4 * S for at in instants) == 528
+    assert (peak_rate_per_s(spec), spec.lowest_rate_per_s) == (150.0, 50.0)
+    assert expected_count(spec, 0, 4 * S) == pytest.approx(527.32, abs=0.01)
+
+
+def test_spikes_come_at_the_end_of_each_turn() -> None:
+    spec = ArrivalSpec(shape="even", rate_per_s=10, spikes=Spikes(rate_per_s=200, for_ns=S // 2, every_ns=5 * S))
+    instants = until(spec, 10 * S)
+    assert len(instants) == 2 * (45 + 100)
+    assert sum(4.5 * S <= at < 5 * S for at in instants) == 100
+    assert (peak_rate_per_s(spec), spec.lowest_rate_per_s) == (200, 10)
+
+
+@pytest.mark.parametrize(
+    "more", [{"sine": {"swing_ratio": 0.5, "period_ns": S}, "stages": [{"rate_per_s": 1, "for_ns": 1}]}]
+)
+def test_a_wave_needs_a_rate(more: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected a rate for sine or spikes"):
+        arrival_from_json(more)
 
 
 def test_a_trace_is_replayed_as_it_is() -> None:

@@ -6,8 +6,10 @@ Every header, path and field it reads is an option with a default: nothing else 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from harness.load import Broken, HttpUser
@@ -20,11 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatUser"]
 
+_PADDING = "and so on, "
 _NO = {"", "0", "false", "none", "no"}
 
 
 class ChatUser(HttpUser):
     """One arrival is one turn in the user's session; a session has one turn in flight at most.
+
+    Lengths have heavy tails when asked for: `max_tokens` is then the median of a log-normal with `max_tokens_sigma`, prompts
+    are padded to `prompt_chars` (median; at most `prompt_chars_max`) with `prompt_sigma`. With `turns` above 1 an arrival
+    is a sitting of so many turns, with pauses for thought between them (median `think_s`, `think_sigma`); the turns after
+    the first are no arrivals of their own, and the load's `deadline` must hold them all.
 
     `sessions`: how many there are from the start (more are made when all are busy). A streamed answer has ended only
     with a finish_reason and `[DONE]`; one that stops short is broken: `info`. Time to first token is the first chunk
@@ -41,6 +49,13 @@ class ChatUser(HttpUser):
     sessions: int = 200
     stream: bool = True
     max_tokens: int = 16
+    max_tokens_sigma: float = 0.0
+    prompt_chars: int = 0
+    prompt_sigma: float = 0.0
+    prompt_chars_max: int = 32_768
+    turns: int = 1
+    think_s: float = 0.0
+    think_sigma: float = 0.0
     probe_tokens: int = 1
     llm: str = "model-large"
     prompt: str = "Turn {value}: say something of interest."
@@ -70,7 +85,19 @@ class ChatUser(HttpUser):
         return cls.sessions
 
     async def run(self) -> None:
-        await self._turn(self.max_tokens)
+        for number in range(self.turns):
+            if number and self.think_s > 0:
+                await asyncio.sleep(self._drawn(self.think_s, self.think_sigma))
+            await self._turn(max(1, round(self._drawn(self.max_tokens, self.max_tokens_sigma))))
+
+    def _drawn(self, median: float, sigma: float) -> float:
+        """Log-normal: its median, and the standard deviation of its logarithm; the median itself for a sigma of 0."""
+        return median * math.exp(self.random.gauss(0.0, sigma)) if sigma > 0 else median
+
+    def _prompt(self, value: str) -> str:
+        text = self.prompt.replace("{value}", value)
+        length = min(self.prompt_chars_max, round(self._drawn(self.prompt_chars, self.prompt_sigma)))
+        return text + (" " + _PADDING * (length // len(_PADDING) + 1))[: max(0, length - len(text))]
 
     async def probe(self) -> None:
         await self._turn(self.probe_tokens)
@@ -97,7 +124,7 @@ class ChatUser(HttpUser):
         }
         request = {
             "model": self.llm,
-            "messages": [{"role": "user", "content": self.prompt.replace("{value}", value)}],
+            "messages": [{"role": "user", "content": self._prompt(value)}],
             "max_tokens": max_tokens,
             "stream": self.stream,
         }
