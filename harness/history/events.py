@@ -15,6 +15,7 @@ from harness.errors import StoreError
 from harness.model.secrets import masked, masked_value
 
 __all__ = [
+    "EFFECT",
     "PHASES",
     "AbortEvent",
     "Event",
@@ -136,6 +137,10 @@ class ProbeEvent:
     value: float | None = None
     text: str | None = None
     error: str | None = None
+
+
+EFFECT = "effect"
+"""The `event` of a signal that says what really ran; its field `idem` names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

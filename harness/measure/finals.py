@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.history.events import SignalEvent, of_type
+from harness.history.events import EFFECT, SignalEvent, of_type
 from harness.history.history import History
 from harness.history.op import Op
 from harness.measure.facts import load_report
@@ -111,5 +111,5 @@ def effects(history: History) -> tuple[str, ...]:
     return tuple(
         event.fields["idem"]
         for event in of_type(history.events, SignalEvent)
-        if event.event in ("effect", "executed") and "idem" in event.fields
+        if event.event in (EFFECT, "executed") and "idem" in event.fields
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from harness.errors import HarnessBug
+from harness.history.events import EFFECT
 from harness.model.ports import Clock, Signals, StackSignal
 from harness.model.stack import SignalSpec
 from harness.model.wiring import Wiring
@@ -36,8 +37,8 @@ def follow_source(spec: SignalSpec, log_dir: str, wiring: Wiring, clock: Clock) 
 class LogSignals:
     """Lines that are written to an instance's log from now on and match. Named groups become the event's fields.
 
-    The event's name is the spec's, else the group `event`, else the spec's kind. The log may appear later, be truncated or
-    be replaced; a line is seen when its end is written.
+    The event's name is the spec's, else the group `event`, else the spec's kind; that of what really ran is always `EFFECT`.
+    The log may appear later, be truncated or be replaced; a line is seen when its end is written.
     """
 
     def __init__(self, spec: SignalSpec, log_dir: str, clock: Clock) -> None:
@@ -51,16 +52,19 @@ class LogSignals:
         self._clock = clock
         self._place: tuple[int, int] | None = None
         self._rest = b""
+        self._begun = False
 
     async def follow(self, sink: Callable[[StackSignal], None]) -> None:
-        """Report until cancelled."""
-        self._to_the_end()
+        """Report until cancelled; called again, go on where that was."""
+        if not self._begun:
+            self._begun = True
+            self._to_the_end()
         while True:
             for line in self._new_lines():
                 match = self._pattern.search(line)
                 if match is not None:
                     fields = {name: clean(value) for name, value in match.groupdict().items() if value is not None}
-                    event = self._event or fields.get("event") or self._kind
+                    event = EFFECT if self._kind == "effects" else self._event or fields.get("event") or self._kind
                     sink(StackSignal(at_ns=self._clock.now_ns(), source=self._source, event=event, fields=fields))
             await asyncio.sleep(_LOG_POLL_S)
 

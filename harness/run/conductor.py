@@ -39,6 +39,7 @@ SECOND_NS = 1_000_000_000
 SETTLED_FOR_NS = 3 * SECOND_NS
 FINAL_AGAIN_NS = 2 * SECOND_NS
 EXPOSURE_NS = 5 * SECOND_NS
+_LAST_WORDS_NS = SECOND_NS // 2
 _TICK_S = 0.1
 _BEAT_S = 1.0
 E = TypeVar("E", bound=BaseException)
@@ -62,7 +63,11 @@ class Session(Protocol):
         ...
 
     async def watch(self, live: LiveView, recorder: Recorder) -> None:
-        """Probe and follow signals until cancelled."""
+        """Probe until cancelled."""
+        ...
+
+    async def listen(self, recorder: Recorder) -> None:
+        """Follow the stack's signals until cancelled; called again, go on where that was."""
         ...
 
     def assure(self) -> None:
@@ -199,6 +204,7 @@ class Conductor:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._session.watch(self._live, self.recorder)),
+                group.create_task(self._session.listen(self.recorder)),
                 group.create_task(self._guarded()),
             ]
             await self._scenario()
@@ -298,6 +304,14 @@ class Conductor:
         if self._aborted is not None and not by_person:
             self._phase("settle")
             await self._watched(self._settle)
+        async with asyncio.TaskGroup() as group:
+            heard = group.create_task(self._session.listen(self.recorder))
+            try:
+                await self._drain_and_read(by_person)
+            finally:
+                heard.cancel()
+
+    async def _drain_and_read(self, by_person: bool) -> None:
         self._phase("drain")
         await self._engine.stop_arrivals()
         load = self.plan.experiment.load
@@ -306,6 +320,8 @@ class Conductor:
             return
         self._phase("final")
         await self._watched(self._final)
+        if self.plan.experiment.stack.signals:
+            await self._wait(_LAST_WORDS_NS)  # what ran last is told last
 
     async def _final(self) -> None:
         experiment = self.plan.experiment

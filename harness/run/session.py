@@ -16,7 +16,7 @@ from harness.errors import HarnessError, InjectError, RevertError, UnsafeError
 from harness.history.events import NoteEvent, ProbeEvent, SignalEvent
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
-from harness.model.ports import Clock, FollowsLog, Host, HostSettings, Probe, StackSignal
+from harness.model.ports import Clock, FollowsLog, Host, HostSettings, Probe, Signals, StackSignal
 from harness.model.stack import Instance, ProbeSpec
 from harness.model.wiring import Wiring
 from harness.probe.loop import watch
@@ -66,6 +66,7 @@ class StackSession:
         self._log_starts: Mapping[str, int] = {}
         self._wiring = Wiring()
         self._hosts: Mapping[str, Host] = {}
+        self._followers: list[Signals] = []
         self._began: list[str] = []
         self._proxy: StartedProxy | None = None
         self._links: Links | None = None
@@ -259,22 +260,31 @@ class StackSession:
             recorder.emit(event)
             live.feed_probe(event.name, event.at_ns, event.value if event.ok else None)
 
+        assert self._clock is not None
+        async with asyncio.TaskGroup() as group:
+            for spec in self._stack.probes.values():
+                group.create_task(watch(spec, self._probe(spec), self._clock, sample))
+            group.create_task(self._count())
+
+    async def listen(self, recorder: Recorder) -> None:
+        """Follow the stack's signals until cancelled; called again, go on where that was."""
+
         def signal(seen: StackSignal) -> None:
             recorder.emit(SignalEvent(at_ns=seen.at_ns, source=seen.source, event=seen.event, fields=seen.fields))
 
         assert self._clock is not None
         log_dir = str(self._run_dir.logs) if self._hosted is None else self._hosted.log_dir
+        if not self._followers:
+            self._followers = [
+                follow_source(source, log_dir, self._wiring, self._clock) for source in self._stack.signals
+            ]
         sources = {source.source for source in self._stack.signals}
         async with asyncio.TaskGroup() as group:
-            for spec in self._stack.probes.values():
-                group.create_task(watch(spec, self._probe(spec), self._clock, sample))
             for host in self._hosts.values():
                 if isinstance(host, FollowsLog) and host.instance in sources:
                     group.create_task(host.follow_log())
-            for source in self._stack.signals:
-                follower = follow_source(source, log_dir, self._wiring, self._clock)
+            for follower in self._followers:
                 group.create_task(follower.follow(signal))
-            group.create_task(self._count())
 
     async def _count(self) -> None:
         """Bytes on each link of the timeline: the proof that load reached a fault that no header names."""

@@ -335,7 +335,13 @@ class _Builder:
         matcher = at.child("match")
         if doc.match is not None and matcher is not None:
             try:
-                re.compile(doc.match)
+                groups = re.compile(doc.match).groupindex
+                if sort == "effects" and "idem" not in groups:
+                    self.report.error(
+                        matcher,
+                        f"expected a group that names what ran, got {doc.match!r}",
+                        remedy="as in 'executed (?P<idem>\\\\S+)'",
+                    )
             except re.error as exc:
                 self.report.error(matcher, f"expected a regular expression, got {doc.match!r}: {exc}")
         kind: Literal["log", "http", "effects"] = "effects" if sort == "effects" else "log" if doc.log else "http"

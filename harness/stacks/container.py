@@ -85,6 +85,7 @@ class ContainerHost:
     def _set(self, recipe: JsonObject) -> None:
         self._recipe = recipe
         self._engine = ContainerEngine(recipe["engine"])
+        self._copied: str | None = None
 
     @classmethod
     def revive(cls, recipe: JsonObject) -> Self:
@@ -354,12 +355,13 @@ class ContainerHost:
 
     async def follow_log(self) -> None:
         """By asking again and again: it outlives restarts of the container and of the engine. A silent engine is asked again."""
-        last = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
+        if self._copied is None:
+            self._copied = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
         while True:
             with contextlib.suppress(EngineError, UnsafeError):
                 found = await self._inspect()
                 if found is not None:
-                    last = await self._copy_log(str(found["Id"]), last) or last
+                    self._copied = await self._copy_log(str(found["Id"]), self._copied) or self._copied
             await asyncio.sleep(_LOG_POLL_S)
 
     async def _copy_log(self, container: str, last: str) -> str | None:

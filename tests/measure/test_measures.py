@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.history.events import NoteEvent, StepEvent
+from harness.history.events import EFFECT as EFFECT_TOLD
+from harness.history.events import NoteEvent, SignalEvent, StepEvent
 from harness.history.history import History
 from harness.history.op import Op
 from harness.history.table import OpTable
@@ -141,6 +142,17 @@ def test_an_unread_region_is_unknown_and_never_lost() -> None:
     ops = [op for op in scene.ops_of() if not (op.phase == "final" and op.region == "us")]
     loss = measured(ops).loss
     assert not loss.known and loss.lost is None and "us" in loss.why
+
+
+@pytest.mark.parametrize("unseen", [0, 1])
+def test_jobs_that_the_sink_did_not_see_are_unknown_and_never_lost(unseen: int) -> None:
+    jobs = [replace(op, f="submit", idem=op.value) for op in scene.ops_of() if op.phase == "load"]
+    ran = [op for op in jobs if op.outcome == "ok"][unseen:]
+    told = [SignalEvent(at_ns=op.done_ns, source="log:w", event=EFFECT_TOLD, fields={"idem": op.idem}) for op in ran]
+    loss = measured(jobs, model="jobs", more=told).loss
+    assert (loss.known, loss.lost) == ((True, 0) if not unseen else (False, None))
+    assert bool(loss.why) == bool(unseen)
+    assert not unseen or (loss.why.startswith("the sink saw no effect of 1 of ") and loss.why.endswith("it is blind"))
 
 
 def test_exposure_by_the_links_own_counters() -> None:

@@ -121,7 +121,26 @@ async def test_a_log_that_appears_later_is_read_from_its_beginning(tmp_path: Pat
         (tmp_path / "gw.log").write_bytes(b"executed k-1\nexecuted k\xff2\x1b\n")
         await followed.until(lambda: len(followed.seen) == 2)
         task.cancel()
-    assert [(one.event, one.fields["idem"]) for one in followed.seen] == [("effects", "k-1"), ("effects", "k\ufffd2")]
+    assert [(one.event, one.fields["idem"]) for one in followed.seen] == [("effect", "k-1"), ("effect", "k\ufffd2")]
+
+
+async def test_a_follower_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    log = tmp_path / "gw.log"
+    log.write_text("executed k-0\n")
+    followed = Followed()
+    source = log_signals(tmp_path, r"executed (?P<idem>\S+)", kind="effects")
+    for count in (1, 2):
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(source.follow(followed))
+            await asyncio.sleep(0)
+            if count == 1:
+                with log.open("a") as file:
+                    file.write("executed k-1\n")
+            await followed.until(lambda: len(followed.seen) == count)  # noqa: B023 - awaited at once
+            task.cancel()
+        with log.open("a") as file:
+            file.write("executed k-2\n")
+    assert [one.fields["idem"] for one in followed.seen] == ["k-1", "k-2"]
 
 
 def test_a_log_without_a_pattern_is_our_mistake(tmp_path: Path) -> None:

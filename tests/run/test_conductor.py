@@ -100,6 +100,9 @@ class FakeSession:
     async def watch(self, live: Any, recorder: Any) -> None:
         await asyncio.Event().wait()
 
+    async def listen(self, recorder: Any) -> None:
+        await asyncio.Event().wait()
+
     def assure(self) -> None:
         self.assured += 1
 
