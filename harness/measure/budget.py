@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.measure.good import Bools, Graded, slo_latency_ns
+from harness.measure.paging import Floats, burn_alerts
 from harness.model.experiment import SLO
 from harness.model.plan import Plan
 from harness.model.result import BudgetCost
@@ -25,11 +26,11 @@ def slo_grades(graded: Graded, slo: SLO) -> tuple[Bools, Bools]:
     return valid, valid & ~good
 
 
-def budget_costs(graded: Graded, plan: Plan) -> tuple[BudgetCost, ...]:
+def budget_costs(graded: Graded, plan: Plan, effect_ns: int | None = None) -> tuple[BudgetCost, ...]:
     """The cost to each SLO that has a budget (target below 1), in the document's order; all 0 when nothing was offered.
 
     S = sum over time of bad share x dt, in steps of 1 s; cost_share = S x at_drill/mean / ((1 - target) x window).
-    Never clamped. Source: DESIGN.md §9.
+    Never clamped. Pages are counted from `effect_ns`. Source: DESIGN.md §9.
     """
     traffic = plan.experiment.traffic
     factor = traffic.at_drill_per_s / traffic.mean_per_s if traffic else 1.0
@@ -40,7 +41,8 @@ def budget_costs(graded: Graded, plan: Plan) -> tuple[BudgetCost, ...]:
             continue
         valid, bad = slo_grades(graded, slo)
         n_valid, n_bad = int(np.count_nonzero(valid)), int(np.count_nonzero(bad))
-        outage_s = _outage_s(graded, valid, bad)
+        begin_ns, bad_s = _bad_seconds(graded, valid, bad)
+        outage_s = float(bad_s.sum())
         share = outage_s * factor / ((1 - slo.target_ratio) * slo.window_ns / 1e9)
         costs.append(
             BudgetCost(
@@ -57,15 +59,19 @@ def budget_costs(graded: Graded, plan: Plan) -> tuple[BudgetCost, ...]:
                 left_source="stated in the experiment" if slo.name in plan.experiment.budget_left else None,
                 notional=traffic is None,
                 basis=basis,
+                pages=burn_alerts(slo, bad_s, None if effect_ns is None else (effect_ns - begin_ns) / STEP_NS, traffic),
             )
         )
     return tuple(costs)
 
 
-def _outage_s(graded: Graded, valid: Bools, bad: Bools) -> float:
-    """Sum over 1 s steps of (bad / valid) x 1 s; a last, shorter step counts by its own length."""
+def _bad_seconds(graded: Graded, valid: Bools, bad: Bools) -> tuple[int, Floats]:
+    """When the first 1 s step begins, and (bad / valid) x its length for every step; a last, shorter one counts by its own.
+
+    A step without a valid op says nothing and costs nothing.
+    """
     if not bool(valid.any()):
-        return 0.0
+        return 0, np.zeros(0)
     times = graded.intended_ns[valid]
     begin = int(times[0])
     step = (times - begin) // STEP_NS
@@ -74,4 +80,5 @@ def _outage_s(graded: Graded, valid: Bools, bad: Bools) -> float:
     lengths[-1] = max(1, int(times[-1]) - begin - last * STEP_NS) / STEP_NS
     in_step = np.bincount(step, minlength=last + 1)
     bad_in = np.bincount(step, weights=bad[valid], minlength=last + 1)
-    return float((np.divide(bad_in, in_step, out=np.zeros(last + 1), where=in_step > 0) * lengths).sum())
+    share = np.divide(bad_in, in_step, out=np.zeros(last + 1), where=in_step > 0)
+    return begin, np.asarray(share * lengths, dtype=np.float64)

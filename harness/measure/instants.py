@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from harness.history.events import ProbeEvent, SignalEvent, of_type
+from harness.history.events import SignalEvent, of_type
 from harness.history.history import History
 from harness.history.table import MISSING
+from harness.measure.aftermath import backlog, redundancy
 from harness.measure.alerts import ALERTS, is_firing
 from harness.measure.disruptions import Attributed
-from harness.measure.facts import Edge
-from harness.measure.good import Graded
+from harness.measure.facts import Edge, first_effect
+from harness.measure.good import Graded, steady_span
+from harness.measure.gray import gray_ns
 from harness.measure.spans import Population
 from harness.model.plan import Plan
 from harness.model.result import Instants
 
-__all__ = ["instants"]
+__all__ = ["Stage", "instants"]
 
 EFFECT_EVENTS = frozenset({"effect", "executed"})
 """What the independent sink reports is no event of the stack's own."""
 
 
-def instants(
-    history: History, plan: Plan, graded: Graded, scene: tuple[Population, Sequence[Attributed], Edge | None]
-) -> Instants:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What moments are seen against: the population with its disruptions, everything that was done, the end of load."""
+
+    population: Population
+    found: Sequence[Attributed]
+    edges: Sequence[Edge]
+    until_ns: int
+
+
+def instants(history: History, plan: Plan, graded: Graded, stage: Stage) -> Instants:
     """Single moments after the first effect, each None when it did not happen or cannot be known; all None without a fault."""
-    population, found, first = scene
-    amplification = _amplification(graded)
+    population, found = stage.population, stage.found
+    first = first_effect(stage.edges)
     if first is None:
-        return Instants(retry_amplification=amplification)
-    effect_ns = first.lo_ns
-    good = np.sort(graded.done_ns[graded.good])
+        return Instants()
+    effect_ns, steady_ns = first.lo_ns, steady_span(history)
     bad_done = graded.done_ns[graded.bad & (graded.done_ns >= effect_ns)]
     ours = [attributed for attributed in found if attributed.cause is not None]
     first_success: int | None = None
@@ -45,22 +55,32 @@ def instants(
         later = graded.done_ns[graded.good & (graded.intended_ns > start_ns) & (graded.done_ns >= effect_ns)]
         first_success = int(later.min()) - effect_ns if len(later) else None
     signal = _detection(history, effect_ns)
+    failover, no_failover = _failover(graded, plan, effect_ns)
+    drained, not_drained = backlog(graded, steady_ns, effect_ns, stage.until_ns)
+    whole, not_whole = redundancy(history, plan, stage.edges, first)
     known = Instants(
         first_success_ns=first_success,
         error_period_ns=error_period,
         last_error_seen_ns=int(bad_done.max()) - effect_ns if len(bad_done) else None,
         detection_ns=signal.at_ns - effect_ns if signal else None,
         detection_source=f"{signal.event} ({signal.source})" if signal else None,
-        failover_ns=_failover(graded, effect_ns),
+        failover_ns=failover,
         failback_ns=_failback(history, graded, effect_ns),
-        gap_ns=_longest_gap(good, effect_ns),
-        gray_ns=_gray(history, plan, population, found),
-        retry_amplification=amplification,
-    )
-    return known.model_copy(update={"why": _why(known, plan, graded)})
+        gap_ns=_longest_gap(np.sort(graded.done_ns[graded.good]), effect_ns),
+        gray_ns=gray_ns(history, plan, population, found, effect_ns),
+        backlog_ns=drained,
+        redundancy=whole,
+    ).model_copy(update=_amplification(graded, steady_ns, _during(graded, population, ours, stage.edges)))
+    said = _why(known, plan, graded)
+    said |= {
+        name: why
+        for name, why in (("failover", no_failover), ("backlog", not_drained), ("redundancy", not_whole))
+        if why
+    }
+    return known.model_copy(update={"why": said})
 
 
-def _why(known: Instants, plan: Plan, graded: Graded) -> Mapping[str, str]:
+def _why(known: Instants, plan: Plan, graded: Graded) -> dict[str, str]:
     """Why each moment without a value has none: "unknown: ..." when nothing in the record could tell, else what did not happen."""
     stack = plan.experiment.stack
     said: dict[str, str] = {}
@@ -68,13 +88,6 @@ def _why(known: Instants, plan: Plan, graded: Graded) -> Mapping[str, str]:
         named = stack.alerts is not None or any(signal.kind != "effects" for signal in stack.signals)
         said["detection"] = (
             "no event of the stack was seen" if named else "unknown: the stack file names no events (`signals:`)"
-        )
-    if known.failover_ns is None:
-        epochs = bool((graded.ops.ints("epoch")[graded.ok] != MISSING).any())
-        said["failover"] = (
-            "nothing was acknowledged under a newer epoch"
-            if epochs
-            else "unknown: no operation says under which epoch it was served"
         )
     if known.failback_ns is None:
         regions = np.unique(graded.ops.codes("region")[0][graded.good])
@@ -87,7 +100,9 @@ def _why(known: Instants, plan: Plan, graded: Graded) -> Mapping[str, str]:
             else "unknown: no operation says which region served it"
         )
     if known.gray_ns is None:
-        said["gray"] = "unknown: the stack file names no health probe (`probes:` of kind http or tcp)"
+        said["gray"] = "unknown: no health probe (`probes:` of kind http or tcp) was asked, and no alert received"
+    if known.retry_amplification is None:
+        said["retry_amplification"] = "unknown: no operations in the steady state, or none during the fault"
     if known.first_success_ns is None:
         said["first_success"] = (
             "service was not disrupted" if known.error_period_ns is None else "nothing was good again"
@@ -99,9 +114,25 @@ def _why(known: Instants, plan: Plan, graded: Graded) -> Mapping[str, str]:
     return said
 
 
-def _amplification(graded: Graded) -> float | None:
-    attempts = graded.ops.ints("attempts")[graded.valid]
-    return float(attempts.mean()) if len(attempts) else None
+def _amplification(graded: Graded, steady_ns: tuple[int, int] | None, during_ns: tuple[int, int]) -> dict[str, float]:
+    """Wire attempts per op in the steady state, during the outage, and the one over the other. Nothing without ops in both."""
+    attempts = graded.ops.ints("attempts")
+    during = attempts[graded.valid & graded.due(during_ns[0], during_ns[1] + 1)]
+    before = attempts[graded.valid & graded.due(*steady_ns)] if steady_ns is not None else attempts[:0]
+    if not len(before) or not len(during) or before.mean() == 0:
+        return {}
+    usual, then = float(before.mean()), float(during.mean())
+    return {"attempts_before": usual, "attempts_during": then, "retry_amplification": then / usual}
+
+
+def _during(
+    graded: Graded, population: Population, ours: Sequence[Attributed], edges: Sequence[Edge]
+) -> tuple[int, int]:
+    """From the first effect to the end of what followed: the last disruption of ours, or the last revert."""
+    first = next(edge for edge in edges if edge.edge == "inject")
+    ends = [edge.lo_ns for edge in edges if edge.edge == "revert"]
+    ends += [int(population.intended_ns[attributed.span.last]) for attributed in ours]
+    return first.lo_ns, max(ends, default=int(graded.intended_ns[-1]) if len(graded) else first.lo_ns)
 
 
 def _detection(history: History, effect_ns: int) -> SignalEvent | None:
@@ -116,15 +147,29 @@ def _detection(history: History, effect_ns: int) -> SignalEvent | None:
     return min(after, key=lambda event: event.at_ns, default=None)
 
 
-def _failover(graded: Graded, effect_ns: int) -> int | None:
-    """First op acknowledged under an epoch that is newer than any before the effect."""
+def _failover(graded: Graded, plan: Plan, effect_ns: int) -> tuple[int | None, str]:
+    """First op acknowledged by the new holder: under an epoch newer than any before the effect, else, where what was broken
+    had served all before it, by another instance. Or None and why.
+    """
     epochs = graded.ops.ints("epoch")
     known = graded.ok & (epochs != MISSING)
     before = epochs[known & (graded.done_ns < effect_ns)]
-    if not len(before):
-        return None
-    newer = graded.done_ns[known & (epochs > before.max()) & (graded.done_ns >= effect_ns)]
-    return int(newer.min()) - effect_ns if len(newer) else None
+    if len(before):
+        newer = graded.done_ns[known & (epochs > before.max()) & (graded.done_ns >= effect_ns)]
+        if len(newer):
+            return int(newer.min()) - effect_ns, ""
+        return None, "nothing was acknowledged under a newer epoch"
+    codes, names = graded.ops.codes("served_by")
+    served = graded.ok & (codes >= 0)
+    then = {names[code] for code in np.unique(codes[served & (graded.done_ns < effect_ns)]).tolist()}
+    broken = {name for fault in plan.faults for target in fault.targets for name in (target.name, *target.candidates)}
+    if not then:
+        return None, "unknown: no operation says under which epoch, or by which instance, it was served"
+    if not then <= broken:
+        return None, "unknown: no operation says under which epoch it was served, and several instances served before"
+    others = np.isin(codes, [code for code, name in enumerate(names) if name not in then])
+    moved = graded.done_ns[served & others & (graded.intended_ns >= effect_ns)]
+    return (int(moved.min()) - effect_ns, "") if len(moved) else (None, "no other instance acknowledged anything")
 
 
 FAILBACK_POINTS = 0.05
@@ -165,29 +210,3 @@ def _longest_gap(good_done_ns: np.ndarray[tuple[int], np.dtype[np.int64]], effec
         return None
     gaps = np.diff(good_done_ns)[good_done_ns[1:] >= effect_ns]
     return int(gaps.max()) if len(gaps) else None
-
-
-def _gray(history: History, plan: Plan, population: Population, found: Sequence[Attributed]) -> int | None:
-    """Time inside disruptions while every health probe that was asked answered well; None without probes.
-
-    Between two samples the earlier one stands.
-    """
-    samples: list[ProbeEvent] = list(of_type(history.events, ProbeEvent))
-    health = [name for name, spec in plan.experiment.stack.probes.items() if spec.kind in ("http", "tcp")]
-    asked = sorted((event for event in samples if event.name in health), key=lambda event: event.at_ns)
-    if not asked:
-        return None
-    total = 0
-    for attributed in found:
-        span = attributed.span
-        begin, end = int(population.intended_ns[span.first]), int(population.done_ns[span.last])
-        bad_now = dict.fromkeys(health, False)
-        at_ns = begin
-        for event in asked:
-            if begin < event.at_ns <= end:
-                total += 0 if any(bad_now.values()) else event.at_ns - at_ns
-                at_ns = event.at_ns
-            if event.at_ns <= end:
-                bad_now[event.name] = not event.ok
-        total += 0 if any(bad_now.values()) else max(0, end - at_ns)
-    return total

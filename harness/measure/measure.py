@@ -15,7 +15,7 @@ from harness.measure.budget import budget_costs
 from harness.measure.disruptions import disruptions, population_of, to_result
 from harness.measure.facts import Edge, edges, fault_results, first_effect, phase_spans
 from harness.measure.good import Graded, counts, grade, grade_probes, steady_span
-from harness.measure.instants import instants
+from harness.measure.instants import Stage, instants
 from harness.measure.latency import latency_rows, percentile
 from harness.measure.loss import LostWrites, loss, lost_writes
 from harness.measure.recovery import Scene, recovery_from_injects, recovery_from_reverts, regained
@@ -57,9 +57,9 @@ def measure(history: History, plan: Plan) -> Measures:
         recovery=recovery,
         recovery_return=recovery_from_reverts(scene),
         recovery_prober=_prober_recovery(history, plan, scene, recovery),
-        instants=instants(history, plan, graded, (scene.population, scene.found, first)),
+        instants=instants(history, plan, graded, stage_of(scene)),
         latency=latency_rows(history, graded, published),
-        budgets=budget_costs(graded, plan),
+        budgets=budget_costs(graded, plan, first.lo_ns if first else None),
         loss=loss(lost, effect),
         slices=_slices(history, plan, graded, (scene, lost, effect)),
         probes=_probe_summaries(history),
@@ -81,6 +81,11 @@ def scene_of(history: History, plan: Plan, graded: Graded, found_edges: tuple[Ed
         until_ns=int(graded.intended_ns[-1]) if len(graded) else 0,
         recovery_from=plan.experiment.recovery_from,
     )
+
+
+def stage_of(scene: Scene) -> Stage:
+    """What single moments are seen against."""
+    return Stage(population=scene.population, found=scene.found, edges=scene.edges, until_ns=scene.until_ns)
 
 
 def rule_rate(scene: Scene) -> int | None:

@@ -16,6 +16,7 @@ __all__ = [
     "AlertRow",
     "Availability",
     "BudgetCost",
+    "BurnAlert",
     "CheckResult",
     "Counts",
     "Disruption",
@@ -136,6 +137,22 @@ class LatencyRow(_Value):
     max_ns: int | None = None
 
 
+class BurnAlert(_Value):
+    """A multi-window burn-rate alert, simulated: had this run happened to production traffic, when would it have paged?
+
+    `page_ns` counts from the first effect; null: it would not have paged. `outage_needed_ns`: a full outage as long would.
+    """
+
+    share_ratio: float
+    long_ns: int
+    short_ns: int
+    threshold: float = Field(description="share x SLO window / long window")
+    peak_burn: float = Field(description="of the long window, at its highest within the run")
+    pages: bool
+    page_ns: int | None = None
+    outage_needed_ns: int | None = None
+
+
 class BudgetCost(_Value):
     """What the run cost one SLO. `outage_s` = sum over time of bad share x dt, outage-equivalent seconds at offered load."""
 
@@ -154,6 +171,7 @@ class BudgetCost(_Value):
     left_source: str | None = None
     notional: bool
     basis: str
+    pages: tuple[BurnAlert, ...] = Field(default=(), description="burn-rate alerts, simulated")
 
 
 class Loss(_Value):
@@ -185,8 +203,16 @@ class Instants(_Value):
     failover_ns: int | None = None
     failback_ns: int | None = None
     gap_ns: int | None = Field(default=None, description="longest time without any good completion")
-    gray_ns: int | None = None
-    retry_amplification: float | None = None
+    gray_ns: int | None = Field(default=None, description="clients suffered while every health signal was green")
+    backlog_ns: int | None = Field(
+        default=None, description="until no more ops were open than in calm; 0: there never were"
+    )
+    redundancy: Interval | None = Field(default=None, description="until all was ready and settled; open: it was not")
+    attempts_before: float | None = Field(default=None, description="wire attempts per op in the steady state")
+    attempts_during: float | None = Field(
+        default=None, description="from the effect to the last disruption's or revert's end"
+    )
+    retry_amplification: float | None = Field(default=None, description="attempts during over attempts before")
     why: dict[str, str] = Field(default={}, description="why a moment has no value, as in {failover: unknown: ...}")
 
 

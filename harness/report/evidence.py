@@ -262,6 +262,25 @@ def _moment(instants: Instants, name: str) -> str:
     return instants.why.get(name, "–") if ns is None else format_duration(ns)
 
 
+def _redundancy(instants: Instants) -> str:
+    span = instants.redundancy
+    if span is None:
+        return instants.why.get("redundancy", "–")
+    return f"> {format_duration(span.lo_ns)}" if span.hi_ns is None else f"at most {format_duration(span.hi_ns)}"
+
+
+def _amplified(instants: Instants) -> tuple[str, str]:
+    if instants.retry_amplification is None:
+        return instants.why.get("retry_amplification", "–"), "wire attempts per operation, during over before"
+    before, during = instants.attempts_before, instants.attempts_during
+    if before is None or during is None:
+        return number(instants.retry_amplification), "wire attempts per operation, during over before"
+    return (
+        f"x {instants.retry_amplification:.2f}",
+        f"{during:.2f} wire attempts per operation, {before:.2f} before the fault",
+    )
+
+
 def _gap_words(result: Result) -> str:
     """What the longest gap says. Nothing of the outage's length when part of the operations were good all along."""
     hurt = [span for span in result.measures.disruptions if span.edge != "revert" and span.valid]
@@ -297,8 +316,10 @@ def recovery_section(result: Result, scene: Scene) -> Section:
         cells("First success", _moment(instants, "first_success"), "first good answer after the effect"),
         cells("Failback", _moment(instants, "failback"), "traffic shares within 5 points of before"),
         cells("Longest gap", _moment(instants, "gap"), _gap_words(result)),
+        cells("Backlog drained", _moment(instants, "backlog"), "until no more operations were open than in calm"),
+        cells("Full redundancy", _redundancy(instants), "until every instance was ready and every settling rule held"),
         cells("Gray time", _moment(instants, "gray"), "clients suffered while health signals were green"),
-        cells("Retry amplification", number(instants.retry_amplification), "wire attempts per operation"),
+        cells("Retry amplification", *_amplified(instants)),
     ]
     blocks: list[Block] = []
     parts = stretches(result)

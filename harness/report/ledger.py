@@ -12,6 +12,7 @@ from harness.report.front import finding_lines, objective_lines
 from harness.report.meaning import recovery_words
 from harness.report.numbers import number, percent, ratio_text
 from harness.report.page import Badge, Block, Cell, Note, Pre, Section
+from harness.report.paging import pages_table
 from harness.report.scene import Scene
 from harness.report.text import plural
 from harness.units import format_duration, format_ratio
@@ -143,9 +144,15 @@ def budget_section(result: Result) -> Section:
         )
         for cost in budgets
     ]
+    pages = pages_table(result)
     heads = ("SLO", "Target", "#Bad", "#Outage", "#Budget used", "#Burn rate", "#Affordable", "Left before", "Basis")
     lead = "Outage: seconds of full outage at the offered load. Affordable: runs of this cost per window. Never add up SLOs."
-    return Section(anchor="budget", title="Error budget", lead=lead, blocks=(table("Budget", heads, rows),))
+    return Section(
+        anchor="budget",
+        title="Error budget",
+        lead=lead,
+        blocks=(table("Budget", heads, rows), *([pages] if pages else [])),
+    )
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -276,6 +276,8 @@ class Conductor:
         begin_ns = self.clock.now_ns()
         need_ns = max(SETTLED_FOR_NS, self.plan.window_ns + SECOND_NS)
         good_since_ns: int | None = None
+        # For the record: the last look at which it was not so, and the first at which it was for good.
+        seen: dict[str, int] = {}
         while (
             now_ns := self.clock.now_ns()
         ) < begin_ns + self.plan.experiment.settle_ns and not self.interrupts.second.is_set():
@@ -283,10 +285,13 @@ class Conductor:
             held = all(self._live.holds(rule, now_ns, SETTLED_FOR_NS) is True for rule in rules)
             if not held or not await self._session.all_ready():
                 good_since_ns = None
+                seen = {"not_yet_ns": now_ns}
             elif good_since_ns is None:
                 good_since_ns = now_ns
+                seen["since_ns"] = self.clock.now_ns()
             elif now_ns - good_since_ns >= need_ns:
-                self._note("settled", "every instance ready, every settling rule held", "info")
+                text = "every instance ready, every settling rule held"
+                self.recorder.emit(NoteEvent(at_ns=self.clock.now_ns(), code="settled", text=text, data=seen))
                 return
             await asyncio.sleep(_TICK_S)
         self._note("settled", "not settled within the time given", "warning")

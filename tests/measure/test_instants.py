@@ -23,9 +23,10 @@ def test_what_nothing_names_is_unknown_by_name() -> None:
     bare = [replace(op, region=None if op.phase == "load" else op.region, served_by=None) for op in scene.ops_of()]
     assert moments(bare).why == {
         "detection": "unknown: the stack file names no events (`signals:`)",
-        "failover": "unknown: no operation says under which epoch it was served",
+        "failover": "unknown: no operation says under which epoch, or by which instance, it was served",
         "failback": "unknown: no operation says which region served it",
-        "gray": "unknown: the stack file names no health probe (`probes:` of kind http or tcp)",
+        "gray": "unknown: no health probe (`probes:` of kind http or tcp) was asked, and no alert received",
+        "redundancy": "unknown: no instance says when it is ready, and there is no rule in `settled_when:`",
         "first_success": "service was not disrupted",
         "error_period": "no disruption",
         "last_error_seen": "no error was seen",
