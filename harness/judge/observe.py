@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from harness.history.history import History
 from harness.measure.facts import edges, fault_results, first_effect
-from harness.measure.good import Bools, Graded, counts, grade
+from harness.measure.good import Bools, Graded, counts, grade, unplaced
 from harness.measure.latency import calm_ops, latency_values, percentile
 from harness.measure.live import quantile_of
-from harness.measure.measure import slice_measures
+from harness.measure.slices import slice_measures
 from harness.model.plan import Plan
 from harness.model.predicate import MeasureRef, Predicate, Unit
-from harness.model.result import CheckResult, EvidenceRow, Loss, Measures, Recovery
+from harness.model.result import CheckResult, EvidenceRow, Loss, Measures, Recovery, SliceMeasures
 from harness.model.verdict import CheckVerdict, Status
 from harness.units import format_duration, format_ratio
 
@@ -84,13 +86,13 @@ def observe(case: Case, ref: MeasureRef, unit: Unit) -> Observation:
             case "latency" | "ttft":
                 return _latency(case, ref, None)
             case "budget" | "burn":
-                return _budget(case, head, rest)
+                return _budget(case, head, rest, ref.where)
             case "probe":
                 return _probe(case, rest, ref.where)
             case "alert":
                 return _alert(case, rest)
             case _:
-                return _instant(case, head)
+                return _instant(case, head, ref.where)
     except (KeyError, ValueError) as exc:
         return Observation(why=f"{ref} cannot be measured here: {exc}")
 
@@ -101,39 +103,59 @@ def _point(value: float | None, why: str) -> Observation:
 
 def share_in(case: Case, ref: MeasureRef, unit: Unit, span: tuple[int, int | None] | None) -> Observation:
     """A count or a share of the ops of a slice, of those due in a span of time (None: all that are measured)."""
-    part = case.graded.slice_({column: text for column, text in ref.where.items() if column != "phase"})
+    where = {column: text for column, text in ref.where.items() if column != "phase"}
+    part, elsewhere = case.graded.slice_(where), case.graded.pick(unplaced(case.graded, where))
     if "phase" in ref.where:
         span = case.history.phase(ref.where["phase"])  # type: ignore[arg-type]
         if span is None:
             return Observation(why=f"the run had no phase {ref.where['phase']!r}")
     if span is not None:
-        part = part.pick(part.due(*span))
-    found = counts(part)
+        part, elsewhere = part.pick(part.due(*span)), elsewhere.pick(elsewhere.due(*span))
+    found, unknown = counts(part), len(elsewhere)
     if ref.name == "attempts":
         attempts = part.ops.ints("attempts")[part.valid]
-        return _point(float(attempts.mean()) if len(attempts) else None, "no ops")
+        return _point(float(attempts.mean()) if len(attempts) and not unknown else None, _unplaced(unknown) or "no ops")
     if unit == "count" or unit == "number":
         exact = {"good": found.good, "bad": found.bad, "valid": found.valid, "mid_stream": found.mid_stream}
-        return _point(exact.get(ref.name), "a share, not a count") if found.offered else Observation(why="no ops")
+        count = exact.get(ref.name)
+        if not found.offered or count is None:
+            return Observation(why="a share, not a count" if found.offered else "no ops")
+        more = (
+            0
+            if ref.name == "good"
+            else int(np.count_nonzero(elsewhere.ops.flags("broken")))
+            if ref.name == "mid_stream"
+            else unknown
+        )
+        return Observation(lo=float(count), hi=float(count + more), why=_unplaced(more))
     if found.valid == 0:
         return Observation(why="no valid ops")
-    lo, hi = found.good / (found.valid + found.dropped), found.good / found.valid
+    lo, hi = found.good / (found.valid + found.dropped + unknown), found.good / found.valid
     match ref.name:
         case "bad":
-            return Observation(lo=1 - hi, hi=1 - lo)
+            return Observation(lo=1 - hi, hi=1 - lo, why=_unplaced(unknown))
         case "mid_stream":
             return _point(found.mid_stream / found.valid, "")
         case "valid":
             return _point(found.valid / found.offered, "")
         case _:
-            return Observation(lo=lo, hi=hi)
+            return Observation(lo=lo, hi=hi, why=_unplaced(unknown))
+
+
+def _unplaced(unknown: int) -> str:
+    return f"{unknown} operations that were not served do not say whether they belong to it" if unknown else ""
+
+
+def _part(case: Case, where: Mapping[str, str]) -> SliceMeasures:
+    known = next((part for part in case.measures.slices if part.slice == dict(where)), None)
+    return known or slice_measures(case.history, case.plan, where)
 
 
 def _recovery(case: Case, which: str, where: Mapping[str, str]) -> Observation:
     measures = case.measures
-    if where and not which:
-        known = next((part for part in measures.slices if part.slice == dict(where)), None)
-        found = (known or slice_measures(case.history, case.plan, where)).recovery
+    if where:
+        part = _part(case, where)
+        found = {"": part.recovery, "return": part.recovery_return}[which] or part.recovery
     else:
         found = {
             "": measures.recovery,
@@ -164,8 +186,7 @@ def _ops_of(case: Case, recovery: Recovery) -> tuple[EvidenceRow, ...]:
 def _loss(case: Case, which: str, where: Mapping[str, str]) -> Observation:
     found: Loss | None = case.measures.loss
     if where:
-        known = next((part for part in case.measures.slices if part.slice == dict(where)), None)
-        found = (known or slice_measures(case.history, case.plan, where)).loss
+        found = _part(case, where).loss
     if found is None or not found.known or found.lost is None:
         return Observation(why=(found.why if found else "") or "loss is not known")
     value = {"": found.lost, "share": found.share_ratio, "span": found.span_ns, "until": found.until_ns}[which]
@@ -199,8 +220,11 @@ def latency_in(case: Case, ref: MeasureRef, span: tuple[int, int | None]) -> Obs
     return _latency(case, ref, span)
 
 
-def _budget(case: Case, which: str, slo: str) -> Observation:
-    cost = next((cost for cost in case.measures.budgets if cost.slo == slo), None)
+def _budget(case: Case, which: str, slo: str, where: Mapping[str, str]) -> Observation:
+    part = _part(case, where) if where else None
+    if part is not None and part.unplaced:
+        return Observation(why=_unplaced(part.unplaced))
+    cost = next((cost for cost in (part or case.measures).budgets if cost.slo == slo), None)
     if cost is None or cost.valid == 0:
         return Observation(why=f"no ops under an SLO {slo!r} with a budget")
     return _point(cost.cost_share_ratio if which == "budget" else cost.burn_rate, "no ops")
@@ -227,8 +251,11 @@ def _alert(case: Case, rest: str) -> Observation:
     return Observation(lo=float(span.lo_ns), hi=math.inf if span.hi_ns is None else float(span.hi_ns), why=why)
 
 
-def _instant(case: Case, name: str) -> Observation:
-    instants = case.measures.instants
+def _instant(case: Case, name: str, where: Mapping[str, str]) -> Observation:
+    part = _part(case, where) if where else None
+    instants = case.measures.instants if part is None else part.instants
+    if instants is None:
+        return Observation(why=_unplaced(part.unplaced if part else 0))
     known = {
         "gap": instants.gap_ns,
         "first_success": instants.first_success_ns,

@@ -31,6 +31,7 @@ __all__ = [
     "measured_span",
     "slo_latency_ns",
     "steady_span",
+    "unplaced",
 ]
 
 Ints = NDArray[np.int64]
@@ -213,6 +214,23 @@ def counts(graded: Graded) -> Counts:
         mid_stream=_n(graded.ops.flags("broken") & graded.bad),
         by_error=dict(sorted(by_error.items(), key=lambda item: (-item[1], item[0]))),
     )
+
+
+PLACES = ("region", "served_by")
+"""Columns that an answer fills in: an op that failed seldom says where."""
+
+
+def unplaced(graded: Graded, where: Mapping[str, str]) -> Bools:
+    """Bad and dropped ops that may belong to a slice although nothing says so: they name no region, or nobody that served them."""
+    missing = np.zeros(len(graded), dtype=np.bool_)
+    for column in set(where) & set(PLACES):
+        missing |= graded.ops.codes(column)[0] < 0
+    # What they do name must not be another slice's.
+    for column, text in where.items():
+        codes, names = graded.ops.codes(column)
+        ours = names.index(text) if text in names else -2
+        missing &= (codes == ours) | ((codes < 0) if column in PLACES else False)
+    return missing & (graded.bad | graded.dropped)
 
 
 def _n(mask: Bools) -> int:

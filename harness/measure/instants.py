@@ -20,7 +20,7 @@ from harness.measure.spans import Population
 from harness.model.plan import Plan
 from harness.model.result import Instants
 
-__all__ = ["Stage", "instants"]
+__all__ = ["Stage", "instants", "slice_instants"]
 
 EFFECT_EVENTS = frozenset({"effect", "executed"})
 """What the independent sink reports is no event of the stack's own."""
@@ -42,7 +42,33 @@ def instants(history: History, plan: Plan, graded: Graded, stage: Stage) -> Inst
     first = first_effect(stage.edges)
     if first is None:
         return Instants()
-    effect_ns, steady_ns = first.lo_ns, steady_span(history)
+    effect_ns = first.lo_ns
+    signal = _detection(history, effect_ns)
+    drained, not_drained = backlog(graded, steady_span(history), effect_ns, stage.until_ns)
+    whole, not_whole = redundancy(history, plan, stage.edges, first)
+    clients = slice_instants(history, plan, graded, stage)
+    known = clients.model_copy(
+        update={
+            "detection_ns": signal.at_ns - effect_ns if signal else None,
+            "detection_source": f"{signal.event} ({signal.source})" if signal else None,
+            "failback_ns": _failback(history, graded, effect_ns),
+            "gray_ns": gray_ns(history, plan, population, found, effect_ns),
+            "backlog_ns": drained,
+            "redundancy": whole,
+        }
+    )
+    said = _why(known, plan, graded) | clients.why
+    said |= {name: why for name, why in (("backlog", not_drained), ("redundancy", not_whole)) if why}
+    return known.model_copy(update={"why": said})
+
+
+def slice_instants(history: History, plan: Plan, graded: Graded, stage: Stage) -> Instants:
+    """The moments that the ops alone tell, which every slice has of its own; all None without a fault."""
+    population, found = stage.population, stage.found
+    first = first_effect(stage.edges)
+    if first is None:
+        return Instants()
+    effect_ns = first.lo_ns
     bad_done = graded.done_ns[graded.bad & (graded.done_ns >= effect_ns)]
     ours = [attributed for attributed in found if attributed.cause is not None]
     first_success: int | None = None
@@ -54,30 +80,33 @@ def instants(history: History, plan: Plan, graded: Graded, stage: Stage) -> Inst
         start_ns = int(population.intended_ns[ours[0].span.first])
         later = graded.done_ns[graded.good & (graded.intended_ns > start_ns) & (graded.done_ns >= effect_ns)]
         first_success = int(later.min()) - effect_ns if len(later) else None
-    signal = _detection(history, effect_ns)
     failover, no_failover = _failover(graded, plan, effect_ns)
-    drained, not_drained = backlog(graded, steady_ns, effect_ns, stage.until_ns)
-    whole, not_whole = redundancy(history, plan, stage.edges, first)
     known = Instants(
         first_success_ns=first_success,
         error_period_ns=error_period,
         last_error_seen_ns=int(bad_done.max()) - effect_ns if len(bad_done) else None,
-        detection_ns=signal.at_ns - effect_ns if signal else None,
-        detection_source=f"{signal.event} ({signal.source})" if signal else None,
         failover_ns=failover,
-        failback_ns=_failback(history, graded, effect_ns),
         gap_ns=_longest_gap(np.sort(graded.done_ns[graded.good]), effect_ns),
-        gray_ns=gray_ns(history, plan, population, found, effect_ns),
-        backlog_ns=drained,
-        redundancy=whole,
-    ).model_copy(update=_amplification(graded, steady_ns, _during(graded, population, ours, stage.edges)))
-    said = _why(known, plan, graded)
-    said |= {
-        name: why
-        for name, why in (("failover", no_failover), ("backlog", not_drained), ("redundancy", not_whole))
-        if why
-    }
-    return known.model_copy(update={"why": said})
+        **_amplification(graded, steady_span(history), _during(graded, population, ours, stage.edges)),
+    )
+    return known.model_copy(update={"why": _why_of_clients(known) | ({"failover": no_failover} if no_failover else {})})
+
+
+def _why_of_clients(known: Instants) -> dict[str, str]:
+    """Why each moment that the ops tell has no value."""
+    said: dict[str, str] = {}
+    if known.retry_amplification is None:
+        said["retry_amplification"] = "unknown: no operations in the steady state, or none during the fault"
+    if known.first_success_ns is None:
+        quiet = known.error_period_ns is None
+        said["first_success"] = "service was not disrupted" if quiet else "nothing was good again"
+    if known.error_period_ns is None:
+        said["error_period"] = "no disruption"
+    if known.last_error_seen_ns is None:
+        said["last_error_seen"] = "no error was seen"
+    if known.gap_ns is None:
+        said["gap"] = "fewer than two operations were good"
+    return said
 
 
 def _why(known: Instants, plan: Plan, graded: Graded) -> dict[str, str]:
@@ -101,16 +130,6 @@ def _why(known: Instants, plan: Plan, graded: Graded) -> dict[str, str]:
         )
     if known.gray_ns is None:
         said["gray"] = "unknown: no health probe (`probes:` of kind http or tcp) was asked, and no alert received"
-    if known.retry_amplification is None:
-        said["retry_amplification"] = "unknown: no operations in the steady state, or none during the fault"
-    if known.first_success_ns is None:
-        said["first_success"] = (
-            "service was not disrupted" if known.error_period_ns is None else "nothing was good again"
-        )
-    if known.error_period_ns is None:
-        said["error_period"] = "no disruption"
-    if known.last_error_seen_ns is None:
-        said["last_error_seen"] = "no error was seen"
     return said
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import numpy as np
 
 from harness.history.events import ProbeEvent, of_type
@@ -12,23 +9,20 @@ from harness.history.history import History
 from harness.measure.alerts import alert_rows
 from harness.measure.availability import availability
 from harness.measure.budget import budget_costs
-from harness.measure.disruptions import disruptions, population_of, to_result
-from harness.measure.facts import Edge, edges, fault_results, first_effect, phase_spans
+from harness.measure.disruptions import population_of, to_result
+from harness.measure.facts import edges, fault_results, first_effect, phase_spans
 from harness.measure.good import Graded, counts, grade, grade_probes, steady_span
-from harness.measure.instants import Stage, instants
+from harness.measure.instants import instants
 from harness.measure.latency import latency_rows, percentile
-from harness.measure.loss import LostWrites, loss, lost_writes
+from harness.measure.loss import loss, lost_writes
 from harness.measure.recovery import Scene, recovery_from_injects, recovery_from_reverts, regained
+from harness.measure.slices import Whole, all_slices, scene_of, stage_of, worst_slices
 from harness.measure.spans import Span
-from harness.measure.windows import rule_of
 from harness.model.chance import smallest_outage_ns
 from harness.model.plan import Plan
-from harness.model.result import Interval, Measures, ProbeSummary, Recovery, SliceMeasures
+from harness.model.result import Interval, Measures, ProbeSummary, Recovery
 
-__all__ = ["measure", "scene_of", "slice_measures"]
-
-SLICED = ("group", "f", "region")
-MOST_SLICES = 24
+__all__ = ["measure"]
 
 
 def measure(history: History, plan: Plan) -> Measures:
@@ -47,6 +41,7 @@ def measure(history: History, plan: Plan) -> Measures:
     if recovery.state == "none":
         recovery = recovery.model_copy(update={"masked": _masked(history, graded, scene)})
     seen = rule_rate(scene)
+    slices = all_slices(history, plan, graded, Whole(scene=scene, lost=lost, effect=effect))
     return Measures(
         counts=counts(graded),
         availability=availability(graded),
@@ -61,31 +56,11 @@ def measure(history: History, plan: Plan) -> Measures:
         latency=latency_rows(history, graded, published),
         budgets=budget_costs(graded, plan, first.lo_ns if first else None),
         loss=loss(lost, effect),
-        slices=_slices(history, plan, graded, (scene, lost, effect)),
+        slices=slices,
+        worst=worst_slices(slices),
         probes=_probe_summaries(history),
         alerts=alert_rows(history, plan, first),
     )
-
-
-def scene_of(history: History, plan: Plan, graded: Graded, found_edges: tuple[Edge, ...]) -> Scene:
-    """The population of graded ops with its rule and disruptions. Load is observed until its last op was due."""
-    steady_ns = steady_span(history)
-    population = population_of(graded, steady_ns)
-    rule = rule_of(graded, plan, steady_ns)
-    return Scene(
-        population=population,
-        op_ids=graded.ops.ints("op")[graded.valid],
-        found=disruptions(population, rule, found_edges),
-        edges=found_edges,
-        rule=rule,
-        until_ns=int(graded.intended_ns[-1]) if len(graded) else 0,
-        recovery_from=plan.experiment.recovery_from,
-    )
-
-
-def stage_of(scene: Scene) -> Stage:
-    """What single moments are seen against."""
-    return Stage(population=scene.population, found=scene.found, edges=scene.edges, until_ns=scene.until_ns)
 
 
 def rule_rate(scene: Scene) -> int | None:
@@ -95,47 +70,6 @@ def rule_rate(scene: Scene) -> int | None:
         return None
     span_s = float(population.intended_ns[-1] - population.intended_ns[0]) / 1e9
     return smallest_outage_ns(len(population) / span_s, scene.rule.window_ns, scene.rule.level_ratio, scene.rule.steady)
-
-
-def slice_measures(
-    history: History, plan: Plan, where: Mapping[str, str], lost: LostWrites | None = None
-) -> SliceMeasures:
-    """The main measures of one slice, judged by its own steady state. Raises KeyError for a column that cannot be sliced by."""
-    whole = grade(history, plan)
-    found_edges = edges(history, plan, fault_results(history, plan))
-    scene = scene_of(history, plan, whole, found_edges)
-    first = first_effect(found_edges)
-    effect = Interval(lo_ns=first.lo_ns, hi_ns=first.hi_ns) if first else None
-    return _slice(history, plan, whole.slice_(where), where, (scene, lost or lost_writes(history, plan), effect))
-
-
-Whole = tuple[Scene, LostWrites, Interval | None]
-
-
-def _slice(history: History, plan: Plan, part: Graded, where: Mapping[str, str], whole: Whole) -> SliceMeasures:
-    scene, lost, effect = whole
-    own = replace(scene_of(history, plan, part, scene.edges), until_ns=scene.until_ns)
-    sliceable = set(where) <= {"group", "f", "session"}  # a write's region is where it was served, not where it is kept
-    return SliceMeasures(
-        slice=dict(where),
-        counts=counts(part),
-        availability=availability(part),
-        recovery=recovery_from_injects(own),
-        loss=loss(lost, effect, where) if sliceable else None,
-    )
-
-
-def _slices(history: History, plan: Plan, graded: Graded, whole: Whole) -> tuple[SliceMeasures, ...]:
-    found: list[SliceMeasures] = []
-    for column in SLICED:
-        codes, names = graded.ops.codes(column)
-        present = [names[code] for code in np.unique(codes[codes >= 0]).tolist()]
-        if len(present) < 2 and column != "group":
-            continue
-        for name in present[:MOST_SLICES]:
-            where = {column: name}
-            found.append(_slice(history, plan, graded.slice_(where), where, whole))
-    return tuple(found)
 
 
 def _masked(history: History, graded: Graded, scene: Scene) -> bool:

@@ -223,7 +223,11 @@ class SliceMeasures(_Value):
     counts: Counts
     availability: Availability | None
     recovery: Recovery
+    recovery_return: Recovery | None = None
     loss: Loss | None = None
+    instants: Instants | None = Field(default=None, description="those moments that a slice has of its own")
+    budgets: tuple[BudgetCost, ...] = Field(default=(), description="as if all traffic were like this slice's")
+    unplaced: int = Field(default=0, description="bad or dropped ops that do not say whether they belong to it")
 
 
 class AlertRow(_Value):
@@ -272,6 +276,9 @@ class Measures(_Value):
     budgets: tuple[BudgetCost, ...]
     loss: Loss
     slices: tuple[SliceMeasures, ...]
+    worst: dict[str, dict[str, str]] = Field(
+        default={}, description="the worst slice by measure: availability, recovery_time"
+    )
     probes: tuple[ProbeSummary, ...]
     alerts: tuple[AlertRow, ...] = ()
 

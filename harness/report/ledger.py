@@ -77,6 +77,7 @@ def _slice_row(name: str, measures: SliceMeasures) -> tuple[Cell, ...]:
         f"{counts.bad:,}",
         "–" if availability is None else _availability(availability.lo_ratio, availability.hi_ratio),
         recovery_words(measures.recovery, brief=True),
+        "–" if measures.recovery_return is None else recovery_words(measures.recovery_return, brief=True),
         lost,
     )
 
@@ -98,11 +99,15 @@ def slices_section(result: Result) -> Section:
         counts=measures.counts,
         availability=measures.availability,
         recovery=measures.recovery,
+        recovery_return=measures.recovery_return,
         loss=measures.loss,
     )
     rows = [_slice_row("the whole", whole), *(_slice_row(_slice_name(part.slice), part) for part in ranked)]
     lead = f"The worst slice is {_slice_name(ranked[0].slice)}." if ranked else "No slices were measured."
-    heads = ("Slice", "#Valid", "#Bad", "#Availability", "Recovery", "#Lost writes")
+    unplaced = max((part.unplaced for part in ranked), default=0)
+    if unplaced:
+        lead += f" Of up to {unplaced:,} operations that were not served nothing says to which they belong."
+    heads = ("Slice", "#Valid", "#Bad", "#Availability", "Recovery", "After the return", "#Lost writes")
     blocks = (table("The whole and its slices, worst first", heads, rows),) if measures.counts.offered else ()
     return Section(anchor="slices", title="By slice", lead=lead, blocks=blocks)
 

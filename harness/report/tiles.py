@@ -33,7 +33,7 @@ def _recovery(result: Result, limit: int | None) -> Tile:
     recovery = result.measures.recovery
     badge = _badge(_judged(result, "recovery_time"))
     value, figure, lines = _recovery_words(recovery, limit)
-    lines += _errors_line(result)
+    lines += _errors_line(result) + _worst_line(result)
     bar = None
     interval = recovery.interval
     if recovery.state in ("recovered", "censored") and interval is not None:
@@ -61,6 +61,18 @@ def _errors_line(result: Result) -> tuple[str, ...]:
     if period_ns is None or last_ns is None:
         return ()
     return (f"Errors for {format_duration(period_ns)}; the last one seen at {format_duration(last_ns)}",)
+
+
+def _worst_line(result: Result) -> tuple[str, ...]:
+    """The slice that was away longest, where slices differ."""
+    where = result.measures.worst.get("recovery_time")
+    part = next((part for part in result.measures.slices if part.slice == where), None)
+    if part is None or part.recovery.interval is None:
+        return ()
+    name = ", ".join(f"{key}={value}" for key, value in sorted(part.slice.items()))
+    interval = part.recovery.interval
+    away = f"> {format_duration(interval.lo_ns)}" if interval.hi_ns is None else point_text(interval)
+    return (f"Worst slice {name}: {away}",)
 
 
 def _recovery_words(recovery: Recovery, limit: int | None) -> tuple[str, str, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import cast
 
@@ -22,37 +22,43 @@ class Family:
     """Measures of one name. `rests` are what may follow it after a dot ("" for nothing).
 
     `spanned`: it has a value over any span of time, so `for` makes sense and rules may watch it while a run goes on; else
-    it is one value of the whole run. `share`: a ratio that cannot exceed 1.
+    it is one value of the whole run. `share`: a ratio that cannot exceed 1. `slices`: what it can be cut by.
     """
 
     unit: Unit
     rests: tuple[str, ...] = ("",)
     spanned: bool = False
     share: bool = False
+    slices: tuple[str, ...] = ()
 
 
-_TIME = Family(unit="ns")
-_SHARE = Family(unit="ratio", spanned=True, share=True)
+_OF_OPS = ("group", "region", "f", "served_by")
+_WHOLE = Family(unit="ns")
+_TIME = Family(unit="ns", slices=_OF_OPS)
+_SHARE = Family(unit="ratio", spanned=True, share=True, slices=SLICES)
+_LATENCY = Family(unit="ns", rests=("pN",), spanned=True, slices=SLICES)
+_COST = Family(unit="ratio", rests=("SLO",), spanned=True, slices=_OF_OPS)
+_PROBE = ("NAME.min", "NAME.max", "NAME.mean", "NAME.last")
 FAMILIES: Mapping[str, Family] = {
     "good": _SHARE,
     "bad": _SHARE,
-    "valid": Family(unit="count", spanned=True),
+    "valid": Family(unit="count", spanned=True, slices=SLICES),
     "availability": _SHARE,
-    "mid_stream": Family(unit="count", spanned=True),
+    "mid_stream": Family(unit="count", slices=SLICES),
     "gap": _TIME,
     "first_success": _TIME,
     "last_error_seen": _TIME,
-    "detection": _TIME,
+    "detection": _WHOLE,
     "failover": _TIME,
-    "failback": _TIME,
-    "attempts": Family(unit="number", spanned=True),
-    "recovery_time": Family(unit="ns", rests=("", "return", "prober")),
-    "data_loss": Family(unit="count", rests=("", "share", "span", "until")),
-    "budget": Family(unit="ratio", rests=("SLO",), spanned=True),
-    "burn": Family(unit="number", rests=("SLO",), spanned=True),
-    "latency": Family(unit="ns", rests=("pN", "pN.all"), spanned=True),
-    "ttft": Family(unit="ns", rests=("pN",), spanned=True),
-    "probe": Family(unit="number", rests=("NAME.min", "NAME.max", "NAME.mean", "NAME.last"), spanned=True),
+    "failback": _WHOLE,
+    "attempts": Family(unit="number", slices=SLICES),
+    "recovery_time": Family(unit="ns", rests=("", "return", "prober"), slices=_OF_OPS),
+    "data_loss": Family(unit="count", rests=("", "share", "span", "until"), slices=("group", "f")),
+    "budget": _COST,
+    "burn": replace(_COST, unit="number", spanned=False),
+    "latency": replace(_LATENCY, rests=("pN", "pN.all")),
+    "ttft": _LATENCY,
+    "probe": Family(unit="number", rests=_PROBE, spanned=True, slices=("phase",)),
     "alert": Family(unit="ns", rests=("NAME.fires", "NAME.clears")),
     "steady_state": Family(unit="count", rests=("after",)),
 }
@@ -100,6 +106,7 @@ def parse_predicate(text: str, known: Known | None = None) -> Predicate:
     name = match["measure"]
     family, unit = _family(name, known)
     where = _where(match["where"], known)
+    _cut(name, where, family)
     if match["op"] == "==":
         raise ValueError(f'expected one equals sign, got {text!r}; did you mean "{text.strip().replace("==", "=")}"?')
     value = _value(name, match["value"].strip(), unit, match["op"])
@@ -114,6 +121,15 @@ def parse_predicate(text: str, known: Known | None = None) -> Predicate:
         for_ns=for_ns,
         text=text.strip(),
     )
+
+
+def _cut(name: str, where: Mapping[str, str], family: Family) -> None:
+    """Refuse a slice by which nothing measures this."""
+    slices = () if name == "recovery_time.prober" else family.slices
+    for key, value in where.items():
+        if key not in slices:
+            how = f"it can be cut by {', '.join(slices)}" if slices else "leave out the slice"
+            raise ValueError(f"nothing measures {name} for {key}={value} alone; {how}")
 
 
 def _for(name: str, text: str, family: Family) -> int:

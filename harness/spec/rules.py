@@ -66,9 +66,19 @@ def stated(at: At | None, known: Known, report: Report) -> tuple[StatedPredicate
     return tuple(made)
 
 
-def _spanned(parsed: Predicate) -> bool:
+def _live(parsed: Predicate) -> str:
+    """Why no rule can watch it while a run goes on; empty when one can."""
     family = FAMILIES.get(parsed.measure.name.partition(".")[0])
-    return family is not None and family.spanned
+    if family is None or not family.spanned:
+        return f"{parsed.measure.name} has no value"
+    where = parsed.measure.where
+    if parsed.measure.name.startswith("budget.") and where:
+        return f"{parsed.measure.name} of a slice has no value"
+    # Who answers says where; who does not, does not: its good share would be 100 % whatever happened.
+    places = [key for key in ("phase", "region", "served_by") if key in where]
+    if places and not parsed.measure.name.startswith(("latency.", "ttft.")):
+        return f"{parsed.measure.name} by {places[0]} has no value"
+    return f"{parsed.measure.name} of a phase has no value" if "phase" in where else ""
 
 
 def _recovered(at: At, parsed: Predicate, report: Report) -> None:
@@ -85,9 +95,10 @@ def _recovered(at: At, parsed: Predicate, report: Report) -> None:
 
 
 def _abort(at: At, parsed: Predicate, report: Report) -> None:
-    if not _spanned(parsed):
-        message = f"{parsed.measure.name} has no value while a run goes on, so this rule never trips"
-        report.warn(at, message, remedy="state it under `objectives:`")
+    blind = _live(parsed)
+    if blind:
+        message = f"{blind} while a run goes on, so this rule would never trip"
+        report.error(at, message, remedy="state it under `objectives:`")
     elif _never_true(parsed):
         report.warn(at, f"{parsed.text!r} never holds, so this rule never trips")
     elif _never_false(parsed):
@@ -95,23 +106,24 @@ def _abort(at: At, parsed: Predicate, report: Report) -> None:
 
 
 def _calm(at: At, parsed: Predicate, report: Report) -> None:
-    if not _spanned(parsed):
-        report.error(
-            at, f"{parsed.measure.name} has no value before anything is broken", remedy="state it under `objectives:`"
-        )
+    blind = _live(parsed)
+    if blind:
+        report.error(at, f"{blind} before anything is broken", remedy="state it under `objectives:`")
     elif _never_false(parsed):
         report.warn(at, f"{parsed.text!r} always holds, so it says nothing about calm")
 
 
 def _settled(at: At, parsed: Predicate, report: Report) -> None:
-    if not _spanned(parsed):
-        report.error(
-            at, f"{parsed.measure.name} has no value while the stack settles", remedy="state it under `objectives:`"
-        )
+    blind = _live(parsed)
+    if blind:
+        report.error(at, f"{blind} while the stack settles", remedy="state it under `objectives:`")
 
 
 def _objective(at: At, parsed: Predicate, report: Report) -> None:
-    if _never_false(parsed):
+    if parsed.for_ns is not None:
+        message = "an objective is judged over the whole run, so `for` says nothing in it"
+        report.error(at, message, remedy="leave it out; a phase is named as in good{phase=settle}")
+    elif _never_false(parsed):
         report.warn(at, f"{parsed.text!r} always holds: this objective cannot be missed")
     elif _never_true(parsed):
         report.warn(at, f"{parsed.text!r} never holds: this objective cannot be met")

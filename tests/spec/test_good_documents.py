@@ -290,12 +290,6 @@ def warnings(project: Any, catalog: Any, text: str) -> list[tuple[str, str]]:
     [
         (
             "good < 10% for 15s",
-            "recovery_time > 5s",
-            "abort_when[0]",
-            "recovery_time has no value while a run goes on, so this rule never trips",
-        ),
-        (
-            "good < 10% for 15s",
             "good < 0% for 15s",
             "abort_when[0]",
             "'good < 0% for 15s' never holds, so this rule never trips",

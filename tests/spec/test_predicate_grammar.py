@@ -146,3 +146,38 @@ def test_any_combination_is_a_predicate_or_a_value_error(name: str, op: str, val
         assert str(exc)
     else:
         assert isinstance(parsed.value, float | int)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("detection{f=turn} <= 1s", "nothing measures detection for f=turn alone; leave out the slice"),
+        ("failback{region=eu} <= 1s", "nothing measures failback for region=eu alone; leave out the slice"),
+        (
+            "recovery_time{phase=settle} <= 1s",
+            "nothing measures recovery_time for phase=settle alone; it can be cut by group, region, f, served_by",
+        ),
+        (
+            "recovery_time.prober{group=follow} <= 1s",
+            "nothing measures recovery_time.prober for group=follow alone; leave out the slice",
+        ),
+        ("data_loss{region=eu} = 0", "nothing measures data_loss for region=eu alone; it can be cut by group, f"),
+        (
+            "probe.repl-lag.max{f=turn} = 0",
+            "nothing measures probe.repl-lag.max for f=turn alone; it can be cut by phase",
+        ),
+        (
+            "alert.Down.fires{region=eu} <= 1s",
+            "nothing measures alert.Down.fires for region=eu alone; leave out the slice",
+        ),
+        (
+            "steady_state.after{group=follow} = 0",
+            "nothing measures steady_state.after for group=follow alone; leave out the slice",
+        ),
+        ("durable.lost{f=turn} = 0", "nothing measures durable.lost for f=turn alone; leave out the slice"),
+    ],
+)
+def test_a_slice_that_nothing_measures_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_predicate(text, KNOWN)
+    assert str(caught.value) == said
