@@ -25,7 +25,7 @@ from harness.run.abort import AbortTripped, Interrupts
 from harness.run.clock import MonotonicClock, WallWatch
 from harness.run.faultlife import FaultLife
 from harness.run.holds import Holds
-from harness.run.journal import Closed, Journal
+from harness.run.journal import Closed, Journal, JournalView
 from harness.run.offered import OfferedLoad, surge_factor
 from harness.run.recorder import Recorder
 from harness.run.roles import resolve
@@ -348,8 +348,7 @@ class Conductor:
                 left = await self._session.stop()
             for what in left:
                 self._note("residue", what, "dirty")
-            dirty = bool(left) or (self._timeline is not None and bool(self._timeline.unreverted))
-            if not dirty:
+            if not left and not JournalView.read(self.run_dir.undo).unresolved:
                 self._journal.append(Closed(by="conductor"))
             stepped = self._wall.stepped()
             if stepped:

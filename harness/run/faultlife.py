@@ -45,6 +45,7 @@ class _Standing:
     injector: Injector
     state: Any
     hold: Hold | None = None
+    witnessed: bool = False
     done: bool = False
 
 
@@ -117,7 +118,9 @@ class FaultLife:
             await self._each(list(self._standing), self._apply)
             if self.kind.instant:
                 for standing in self._standing:
-                    self._close(standing, "an instant fault: its return is part of it")
+                    if not standing.witnessed:  # nobody saw it return: heal puts it back
+                        continue
+                    self._close(standing, "an instant fault: its return is part of it, and was seen")
                     if standing.hold is not None:
                         self._holds.drop(standing.hold, self.fault.id)
 
@@ -161,6 +164,7 @@ class FaultLife:
             raise InjectError(f"{standing.target.name}: {exc or 'apply took too long'}") from exc
         self._emit(standing.target, "applied")
         present, what, seen_ns = await self._look(standing)
+        standing.witnessed = present
         self._emit(standing.target, "witnessed" if present else "not-witnessed", what, seen_ns)
 
     async def _apply_layer(self, standing: _Standing) -> None:
@@ -183,12 +187,17 @@ class FaultLife:
             await injector.compose(standing.state, layers, self._world)
 
     async def _look(self, standing: _Standing) -> tuple[bool, str, int]:
-        """Whether the effect is there, what was seen, and when: a witness may go on looking at more after that."""
+        """Whether the effect is there, what was seen, and when: a witness may go on looking at more after that.
+
+        Whatever goes wrong in a witness, a defect of its own too, is no sighting; it keeps nothing from being put back.
+        """
         try:
             async with asyncio.timeout(_limit_s(WITNESS_LIMIT_S, standing.injector)):
                 evidence = await standing.injector.witness(standing.state, self._world)
         except (HarnessError, TimeoutError) as exc:
             return False, f"witness failed: {exc or 'took too long'}", self._world.clock.now_ns()
+        except Exception as exc:
+            return False, f"witness failed: {type(exc).__name__}: {exc}", self._world.clock.now_ns()
         return evidence.present, evidence.what, evidence.at_ns
 
     async def revert(self) -> tuple[Unreverted, ...]:

@@ -13,9 +13,11 @@ from harness.run.journal import REAPER, Journal, Spawned
 from harness.run.process import start_ticks
 from harness.run.reaper import READY
 
-__all__ = ["Guard"]
+__all__ = ["HAND_OVER_LIMIT_S", "Guard"]
 
 _ARM_LIMIT_S = 20.0
+HAND_OVER_LIMIT_S = 15.0
+"""A little more than one revert may take: what comes of it belongs to the record of the run."""
 
 
 class Guard:
@@ -87,6 +89,13 @@ class Guard:
             return None
         finally:
             self.release()
+
+    async def hand_over(self) -> None:
+        """Let it try what we could not put back, and wait a while for how that ends; it goes on after that."""
+        self.release()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HAND_OVER_LIMIT_S):
+                await self._process.wait()
 
     def release(self) -> None:
         """Close our end: a reaper that still lives takes this for our death, and acts."""

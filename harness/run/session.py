@@ -28,7 +28,7 @@ from harness.run.conductor import LiveView
 from harness.run.equip import equipped
 from harness.run.guard import Guard
 from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
-from harness.run.journal import PROXY, Began, Journal, Linked, Made, Opened, Spawned
+from harness.run.journal import PROXY, Began, Journal, JournalView, Linked, Made, Opened, Spawned
 from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
 from harness.run.residue import Audit, Source
@@ -357,11 +357,12 @@ class StackSession:
             self._audit = None
         for host in self._hosts.values():
             await host.close()
-        if self._guard is not None and not left:
-            await self._guard.dismiss()
-        elif self._guard is not None:
-            self._guard.release()  # it takes our silence for death and tries what we could not
-        self._guard = None
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            if left or JournalView.read(self._run_dir.undo).unresolved:
+                await guard.hand_over()
+            else:
+                await guard.dismiss()
         return tuple(left)
 
     def _keep_logs(self, hosted: HostedStack) -> None:

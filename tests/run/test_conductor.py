@@ -27,6 +27,7 @@ from harness.model.stack import Stack
 from harness.model.wiring import Wiring
 from harness.run.clock import MonotonicClock
 from harness.run.conductor import Conductor, Parts
+from harness.run.faultlife import FaultLife, Unreverted
 from harness.run.journal import JournalView
 from harness.run.world import RunWorld
 from harness.store.rundir import RunDir
@@ -58,6 +59,8 @@ class Toy:
             raise InjectError("only half done")
 
     async def witness(self, state: Any, world: Any) -> Evidence:
+        if self.fail == "odd":
+            raise KeyError("a defect of the witness")
         present = "it" in self.broken and self.fail != "witness"
         return Evidence(present=present, at_ns=world.clock.now_ns(), what="looked")
 
@@ -318,6 +321,46 @@ async def test_a_revert_that_does_not_take_is_dirty_and_stays_in_the_journal(tmp
     assert ran.notes["unreverted"].level == "dirty"
     assert [intent.id for intent in ran.journal.unresolved] == ["down@it"]
     assert not ran.journal.closed
+
+
+async def test_a_witness_that_breaks_is_no_sighting_and_keeps_nothing_from_being_put_back(tmp_path: Path) -> None:
+    ran = await conduct(tmp_path, plan(fail="odd"))
+    assert ran.stages == [
+        "prepared",
+        "applying",
+        "applied",
+        "not-witnessed",
+        "gone-early",
+        "reverting",
+        "reverted",
+        "verified",
+    ]
+    what = next(e.what for e in of_type(ran.events, FaultEvent) if e.stage == "not-witnessed")
+    assert what == "witness failed: KeyError: 'a defect of the witness'"
+    assert not Toy.broken and ran.journal.closed
+
+
+async def test_what_nobody_reverted_keeps_the_journal_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(self: FaultLife) -> tuple[Unreverted, ...]:
+        raise ZeroDivisionError("a defect of ours")
+
+    monkeypatch.setattr(FaultLife, "revert", lost)
+    ran = await conduct(tmp_path, plan())
+    assert [intent.id for intent in ran.journal.unresolved] == ["down@it"]
+    assert not ran.journal.closed
+    assert [abort.by for abort in ran.aborts] == ["error"]
+
+
+async def test_an_instant_fault_that_was_not_seen_to_return_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CATALOG._loaded, ("fault", "toy"), dataclasses.replace(KIND, instant=True))
+    ran = await conduct(tmp_path, plan(for_ns=None, fail="witness"))
+    assert ran.stages[-3:] == ["reverting", "reverted", "verified"]
+    assert not Toy.broken and ran.journal.closed
+    seen = await conduct(tmp_path, plan(for_ns=None))
+    assert seen.stages == ["prepared", "applying", "applied", "witnessed"]
+    assert seen.journal.closed
 
 
 async def test_a_stack_that_never_gets_ready_is_refused_and_stopped(tmp_path: Path) -> None:
