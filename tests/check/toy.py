@@ -1,0 +1,96 @@
+"""`python -m tests.check.toy [--bugged N] [--healthy N]`: recall of every bug of the toy store, and findings where there is none.
+
+Per bug: in how many of N seeds it did harm, and in how many of those its check said so (at least 0.99). Then N healthy seeds, half
+of them sums: no finding at all. Exit 1 unless all of that holds. Ten minutes on an idle core; CI runs a part (test_toy.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.check.run import run_check
+from harness.model.experiment import CheckSpec
+from harness.registry import catalog
+from tests.check.toy_store import BUGS, Toy, simulate
+
+LOGS = (
+    "durable",
+    "exactly-once",
+    "session-order",
+    "resume",
+    "converged",
+    "phantom",
+    "fresh",
+    "session-guarantees",
+    "single-writer",
+    "linearizable",
+)
+SUMS = ("counter", "exactly-once", "converged", "phantom", "single-writer")
+RECALL = 0.99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """Of `seeds` runs, the bug did harm in `bitten`, its check found it in `found`; runs without harm and yet with a finding."""
+
+    bug: str
+    seeds: int
+    bitten: int
+    found: int
+    invented: tuple[int, ...]
+
+    @property
+    def holds(self) -> bool:
+        return self.bitten >= self.seeds * 0.5 and self.found >= RECALL * self.bitten and not self.invented
+
+
+def verdict(toy: Toy, name: str) -> str:
+    """One check of a run, through the same door as any run's."""
+    return str(run_check(toy.history, CheckSpec(name=name, kind=name), toy.context, catalog()).verdict)
+
+
+def recall(bug: str, seeds: range) -> Recall:
+    """How often the bug's check finds it."""
+    runs = [(seed, simulate(seed, bug)) for seed in seeds]
+    said = {seed: verdict(toy, BUGS[bug]) == "invalid" for seed, toy in runs}
+    bitten = [seed for seed, toy in runs if toy.bites]
+    return Recall(
+        bug=bug,
+        seeds=len(runs),
+        bitten=len(bitten),
+        found=sum(said[seed] for seed in bitten),
+        invented=tuple(seed for seed, toy in runs if not toy.bites and said[seed]),
+    )
+
+
+def findings(seeds: range) -> Iterator[tuple[int, str, str]]:
+    """(seed, check, verdict) of every check that does not hold a healthy run valid."""
+    for seed in seeds:
+        toy = simulate(seed, counter=seed % 2 == 1)
+        for name in SUMS if seed % 2 else LOGS:
+            said = verdict(toy, name)
+            if said != "valid":
+                yield seed, name, said
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bugged", type=int, default=100)
+    parser.add_argument("--healthy", type=int, default=1000)
+    given = parser.parse_args()
+    good = True
+    for bug in BUGS:
+        one = recall(bug, range(given.bugged))
+        good &= one.holds
+        said = f"{one.found} of {one.bitten} harmed runs (of {one.seeds}) by {BUGS[bug]}"
+        sys.stdout.write(f"{bug:22} {said}{'' if one.holds else '  MISSED'}\n")
+    wrong = list(findings(range(given.healthy)))
+    sys.stdout.write(f"{'healthy':22} {len(wrong)} findings in {given.healthy} runs {wrong[:5]}\n")
+    return 0 if good and not wrong else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
