@@ -73,7 +73,7 @@ def validate(
     profile: ProfileOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check experiments, stacks, drills and runbooks, every problem of each in one pass. Exit 2 when any is wrong.
+    """Check experiments, stacks, drills, runbooks and gates, every problem of each in one pass. Exit 2 when any is wrong.
 
     Warnings, among them that the plan would be refused or that a rule cannot be broken, do not change the exit code.
     """
@@ -113,7 +113,7 @@ def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[
     from harness.plan.make import make_plan
     from harness.registry import catalog
     from harness.spec.load import load_stack
-    from harness.spec.load_drill import load_drill, load_runbook
+    from harness.spec.load_drill import load_drill, load_gate, load_runbook
     from harness.spec.nodes import ScalarNode
     from harness.spec.yaml_text import read
 
@@ -121,12 +121,14 @@ def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[
     kind = read(path).get("kind") if path.is_file() else None
     said = kind.value if isinstance(kind, ScalarNode) else None
     given = tuple(sets or ())
-    if said in ("stack", "drill", "runbook"):
+    if said in ("stack", "drill", "runbook", "gate"):
         other: Loaded[Any]
         if said == "stack":
             other = load_stack(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
         elif said == "drill":
             other = load_drill(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
+        elif said == "gate":
+            other = load_gate(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
         else:
             other = load_runbook(path, sets=given, profile=profile)
         for warning in other.warnings:

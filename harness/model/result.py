@@ -461,10 +461,9 @@ class Finding(_Value):
 
 
 class Provenance(_Value):
-    """What the run was of: digests of its plan (see `blackstart compare` and `gate`), and the project's commit."""
+    """What the run was of: its plan less seed and limits, and the project's commit. `compare` and `gate` go by it."""
 
-    evidence: str = Field(description="of all that its verdict speaks for, whatever the seed")
-    comparable: str = Field(description="of all that its numbers depend on: as evidence, less the limits")
+    comparable: str = Field(description="SHA-256 of all in the plan that its numbers depend on")
     commit: str | None = Field(default=None, description="null: not a git work tree")
     dirty: bool | None = Field(default=None, description="the work tree differed from the commit")
 

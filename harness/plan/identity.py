@@ -1,4 +1,4 @@
-"""What makes two runs tests of the same thing: digests of a plan less what the seed draws and less mere words. Pure."""
+"""What makes two runs tests of the same thing: a digest of the plan less what the seed draws and less mere words. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from harness.model.plan import Plan
 from harness.plan.make import canonical
 
-__all__ = ["comparable_key", "evidence_digest"]
+__all__ = ["comparable_key"]
 
 _WORDS = (
     "seed",
@@ -28,27 +28,18 @@ _WORDS = (
 _LIMITS = ("objectives", "abort_when", "budget_left")
 
 
-def evidence_digest(plan: Plan) -> str:
-    """SHA-256 (hex) of all that a PASS of this plan speaks for: stack, load, timeline, rules, limits.
+def comparable_key(plan: Plan) -> str:
+    """SHA-256 (hex) of all that a measured number depends on: stack, load, timeline, rules, checks; not the limits.
 
     Runs with another seed have the same, and so has the same project in another folder; a moved line, a new title or owner
-    changes nothing, a changed limit does.
+    changes nothing. Objectives are left out: two runs whose numbers can be compared may have been judged by different ones.
     """
-    return _digest(_essence(plan))
-
-
-def comparable_key(plan: Plan) -> str:
-    """SHA-256 (hex) of all that a measured number depends on: as `evidence_digest`, less the limits it was judged by."""
-    essence = _essence(plan)
-    return _digest({key: value for key, value in essence.items() if key not in _LIMITS})
-
-
-def _essence(plan: Plan) -> dict[str, Any]:
     experiment: dict[str, Any] = canonical(plan)["experiment"]
-    kept = {key: value for key, value in experiment.items() if key not in _WORDS}
-    kept["objectives"] = [stated["predicate"] for stated in experiment["objectives"]]
+    kept = {key: value for key, value in experiment.items() if key not in (*_WORDS, *_LIMITS)}
     kept["stack"] = {key: value for key, value in experiment["stack"].items() if key not in ("blackouts", "base_dir")}
-    return {key: _moved(value, str(Path(plan.experiment.base_dir).parent)) for key, value in kept.items()}
+    essence = {key: _moved(value, str(Path(plan.experiment.base_dir).parent)) for key, value in kept.items()}
+    text = json.dumps(essence, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _moved(value: Any, root: str) -> Any:
@@ -60,8 +51,3 @@ def _moved(value: Any, root: str) -> Any:
     if isinstance(value, dict):
         return {key: _moved(inner, root) for key, inner in value.items()}
     return [_moved(inner, root) for inner in value] if isinstance(value, list) else value
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

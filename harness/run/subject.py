@@ -16,7 +16,7 @@ from typing import Any
 from harness import __version__
 from harness.history.events import NoteEvent
 from harness.model.plan import Plan
-from harness.plan.identity import comparable_key, evidence_digest
+from harness.plan.identity import comparable_key
 from harness.plan.make import canonical
 
 __all__ = ["SUBJECT", "Git", "covered", "git_state", "project_root", "subject_files", "subject_note", "subject_text"]
@@ -156,7 +156,6 @@ def subject_note(plan: Plan) -> NoteEvent:
         "commit": git.commit,
         "dirty": git.dirty,
         "tool": __version__,
-        "evidence": evidence_digest(plan),
         "comparable": comparable_key(plan),
     }
     return NoteEvent(at_ns=0, code="subject", text=f"{state}, Blackstart {__version__}", data=data)

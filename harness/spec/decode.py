@@ -268,6 +268,8 @@ def _known_keys(model: type[BaseModel], steps: Sequence[str | int]) -> tuple[str
 
 
 def _inner(annotation: Any, step: str | int) -> Any:
+    if isinstance(step, int):
+        return annotation  # what is in the list: `_model_in` has found it already
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
             if step in (name, field.alias):

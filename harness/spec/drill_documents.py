@@ -17,6 +17,8 @@ __all__ = [
     "DrillExperimentDoc",
     "DrillRunbookDoc",
     "EscalationDoc",
+    "GateDoc",
+    "GateExperimentDoc",
     "RunbookActionDoc",
     "RunbookDoc",
     "SayDoc",
@@ -212,3 +214,47 @@ class DrillDoc(Doc):
     comms: CommsDoc | None = Field(None, description="status updates")
     findings: FindingsDoc = Field(FindingsDoc(), description="how long findings may stay open, by severity")
     steps: Annotated[list[Any], Field(min_length=1)] = Field(description="what is done, in order")
+
+
+# ---- gate ------------------------------------------------------------------------------------------------------------
+
+
+class GateExperimentDoc(Doc):
+    experiment: Text = Field(description="name or path of an experiment")
+    freshness: Span | None = Field(None, description="how old its last PASS may be; absent: the gate's")
+    passes: int = Field(1, ge=1, le=20, description="how many of its newest runs must all be a PASS")
+    profile: Text | None = Field(None, description="the profile with which it was run")
+    set: list[Text] = Field(
+        default=[], description="the overrides with which it was run, as in [load.arrival.rate=20/s]"
+    )
+
+
+if TYPE_CHECKING:
+    GateEntry = str | GateExperimentDoc
+else:
+    GateEntry = Annotated[
+        Annotated[Text, Tag("one")]
+        | Annotated[GateExperimentDoc, Tag("map")]
+        | never("an experiment, or {experiment: ..., freshness: 7d}", "list"),
+        Discriminator(by_shape),
+    ]
+
+
+class GateDoc(Doc):
+    """A gate document."""
+
+    version: Literal[1] = Field(description="the version of the document format")
+    kind: Literal["gate"] = Field(description="what this document is")
+    name: Name = Field(description="the gate's name")
+    title: Text | None = Field(None, description="what may pass it, in a few words; absent: the name")
+    owner: Text | None = Field(None, description="who answers for it")
+    extends: Text | None = Field(None, description="another gate that this one is laid on")
+    profiles: dict[str, Free] | None = Field(None, description="changes by name, for --profile NAME")
+    freshness: Span = Field(2_592_000_000_000_000, description="how old the last PASS of an experiment may be")
+    flaky: Literal["block", "allow"] = Field(
+        "block", description="what a PASS is worth after a FAIL of the very same files and plan"
+    )
+    regression: Literal["off", "warn", "block"] = Field(
+        "off", description="what follows when the newest runs are worse than the accepted baseline"
+    )
+    experiments: Annotated[list[GateEntry], Field(min_length=1)] = Field(description="what must have passed")

@@ -1,4 +1,4 @@
-"""Drills and runbooks: read, merge, fill in, check, build, with every document that they cite."""
+"""Drills, runbooks and gates: read, merge, fill in, check, build, with every document that they cite."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from harness.errors import HarnessBug, SpecError
 from harness.model.catalog import Catalog
 from harness.model.drill import Drill, Runbook
 from harness.model.experiment import Experiment, Origin
+from harness.model.gate import Gate, GateEntry
 from harness.model.secrets import masked
 from harness.spec.build_drill import Loaders, build_drill
 from harness.spec.build_runbook import build_runbook
-from harness.spec.decode import with_slips_mended
-from harness.spec.drill_documents import DrillDoc, RunbookDoc
+from harness.spec.decode import decode, with_slips_mended
+from harness.spec.documents import Doc
+from harness.spec.drill_documents import DrillDoc, GateDoc, GateExperimentDoc, RunbookDoc
 from harness.spec.find import is_path, named
 from harness.spec.interpolate import Scope, interpolate
 from harness.spec.load import Loaded, expect_kind, load_experiment, refuse_nulls
@@ -25,7 +27,7 @@ from harness.spec.nodes import MapNode
 from harness.spec.report import At, Report, did_you_mean, known_names
 from harness.spec.yaml_text import dump, shown
 
-__all__ = ["load_drill", "load_runbook"]
+__all__ = ["load_drill", "load_gate", "load_runbook"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class _Reading:
     documents: dict[str, MapNode] = field(default_factory=dict)
     runbooks: dict[Path, Runbook | None] = field(default_factory=dict)
 
-    def loaded(self, value: Drill | Runbook | None) -> tuple[Origin, Loaded[None]]:
+    def loaded(self, value: Drill | Runbook | Gate | None) -> tuple[Origin, Loaded[None]]:
         self.report.check()
         if value is None:
             raise HarnessBug("a document was refused without saying why")
@@ -53,7 +55,7 @@ class _Reading:
         told = Loaded(value=None, warnings=warnings, sources=tuple(self.sources), secrets=secrets)
         return Origin(secrets=secrets, documents=texts), told
 
-    def read(self, path: Path, kind: str, model: type[DrillDoc] | type[RunbookDoc]) -> At:
+    def read(self, path: Path, kind: str, model: type[Doc]) -> At:
         """The document merged and filled in. Raises SpecError when it cannot be read or is of another kind."""
         root = read_extended(path, self.sources)
         self.report.expect_files(shown(source) for source in self.sources)
@@ -128,13 +130,73 @@ def load_runbook(
     )
 
 
+def load_gate(  # noqa: PLR0913
+    path: Path,
+    *,
+    catalog: Catalog,
+    sets: Sequence[str] = (),
+    profile: str | None = None,
+    env: Mapping[str, str] | None = None,
+    builtin: Path | None = None,
+) -> Loaded[Gate]:
+    """The gate in a document, with its experiments. As `load_drill` otherwise."""
+    reading = _Reading(
+        catalog=catalog,
+        sets=tuple(sets),
+        profile=profile,
+        env=os.environ if env is None else env,
+        builtin=builtin,
+        today=datetime.now(UTC).date(),
+    )
+    at = reading.read(path, "gate", GateDoc)
+    doc = decode(at, GateDoc, reading.report)
+    value = None if doc is None else _gate(at, doc, reading)
+    _, told = reading.loaded(value)
+    assert value is not None
+    return Loaded(value=value, warnings=told.warnings, sources=told.sources, secrets=told.secrets)
+
+
+def _gate(at: At, doc: GateDoc, reading: _Reading) -> Gate:
+    cited = _Cited(reading)
+    entries: list[GateEntry] = []
+    for index, one in enumerate(doc.experiments):
+        whole = GateExperimentDoc(experiment=one) if isinstance(one, str) else one
+        place = at.walk("experiments", index, "experiment") or at.walk("experiments", index)
+        assert place is not None
+        experiment = cited.experiment(place, tuple(whole.set), whole.profile)
+        if experiment is None:
+            continue
+        if any(known.experiment == experiment for known in entries):
+            reading.report.error(place, f"experiment {experiment.name!r} is there twice")
+        entries.append(
+            GateEntry(
+                experiment=experiment,
+                freshness_ns=whole.freshness or doc.freshness,
+                passes=whole.passes,
+                line=place.place.line,
+            )
+        )
+        if not experiment.covers:
+            remedy = "name in it the files whose change makes a stored PASS stale"
+            reading.report.warn(place, f"experiment {experiment.name!r} has no `covers:`", remedy=remedy)
+    return Gate(
+        name=doc.name,
+        title=doc.title or doc.name,
+        owner=doc.owner,
+        source=at.node.place.source.name,
+        flaky=doc.flaky,
+        regression=doc.regression,
+        entries=tuple(entries),
+    )
+
+
 class _Cited:
-    """The documents that a drill cites, each read once; what is wrong in them is the drill's problem too."""
+    """The documents that a drill or a gate cites, each read once; what is wrong in them is the drill's problem too."""
 
     def __init__(self, reading: _Reading) -> None:
         self._reading = reading
 
-    def experiment(self, at: At, sets: tuple[str, ...]) -> Experiment | None:
+    def experiment(self, at: At, sets: tuple[str, ...], profile: str | None = None) -> Experiment | None:
         reading = self._reading
         assert reading.catalog is not None
         base = at.place.source.base
@@ -143,7 +205,9 @@ class _Cited:
         if path is None:
             return None
         try:
-            loaded = load_experiment(path, catalog=reading.catalog, sets=sets, env=reading.env, builtin=reading.builtin)
+            loaded = load_experiment(
+                path, catalog=reading.catalog, sets=sets, profile=profile, env=reading.env, builtin=reading.builtin
+            )
         except SpecError as exc:
             reading.report.include(exc.problems)
             return None

@@ -22,14 +22,13 @@ from harness.spec.documents import (
     StackDoc,
     StepDoc,
 )
-from harness.spec.drill_documents import STEP_DOCS, DrillDoc, RunbookDoc
+from harness.spec.drill_documents import STEP_DOCS, DrillDoc, GateDoc, RunbookDoc
 from harness.spec.report import did_you_mean
 
 __all__ = ["schema_of"]
 
 Schema = dict[str, Any]
 
-_LATER = ("gate",)
 _FILLED_IN = r"\$\{"
 _OWN_KEYS = ("title", "discriminator")
 _ANY: Schema = {}
@@ -39,20 +38,19 @@ def schema_of(kind: str, catalog: Catalog) -> Schema:
     """The JSON Schema (draft 7: `definitions`, no tuples, no `discriminator`) of one kind of document.
 
     Each of the catalog's kinds brings its parameters. Numbers, flags and texts with a form also take a `${...}`. Raises
-    SpecError for a kind of document that does not exist, or not yet.
+    SpecError for a kind of document that does not exist.
     """
     builders: Mapping[str, Callable[[Catalog], Schema]] = {
         "stack": _stack,
         "experiment": _experiment,
         "drill": _drill,
         "runbook": _runbook,
+        "gate": _gate,
     }
     if kind in builders:
         body = builders[kind](catalog)
         return {"$schema": "http://json-schema.org/draft-07/schema#", "title": f"Blackstart {kind}", **body}
     known = f"known kinds: {', '.join(builders)}"
-    if kind in _LATER:
-        raise SpecError(Problem(file="blackstart", message=f"{kind} documents have no schema yet", help=known))
     message = f"unknown kind of document {kind!r}{did_you_mean(kind, builders)}"
     raise SpecError(Problem(file="blackstart", message=message, help=known))
 
@@ -113,6 +111,11 @@ def _runbook(catalog: Catalog) -> Schema:
     action["then"] = {"not": {"anyOf": [{"required": ["rollback"]}, {"required": ["irreversible"]}]}}
     action["else"] = {"oneOf": [{"required": ["rollback"]}, {"required": ["irreversible"]}]}
     return _finished(root, definitions)
+
+
+def _gate(catalog: Catalog) -> Schema:
+    definitions: dict[str, Schema] = {}
+    return _finished(_model(GateDoc, definitions), definitions)
 
 
 def _finished(root: Schema, definitions: dict[str, Schema]) -> Schema:

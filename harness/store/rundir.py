@@ -122,16 +122,19 @@ class RunDir:
         self.write(MANIFEST, text)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def verify(self) -> tuple[str, ...]:
+    def verify(self, only: Collection[str] | None = None) -> tuple[str, ...]:
         """What does not fit the manifest: "changed: x", "missing: x", "added: x". Empty when all is as sealed.
 
-        Raises StoreError when there is no readable manifest.
+        `only`: look at these files, where the run has them. Raises StoreError when there is no readable manifest.
         """
         try:
             sealed: dict[str, str] = json.loads((self.path / MANIFEST).read_text())["files"]
         except (OSError, ValueError, KeyError) as exc:
             raise StoreError(f"{self.path / MANIFEST}: no readable manifest: {exc}") from exc
         present = set(self._files())
+        if only is not None:
+            present &= set(only)
+            sealed = {name: digest for name, digest in sealed.items() if name in only}
         problems = [f"missing: {name}" for name in sorted(set(sealed) - present)]
         problems += [f"added: {name}" for name in sorted(present - set(sealed))]
         problems += [

@@ -51,11 +51,11 @@ def sample() -> Callable[..., Sample]:
 
 @pytest.fixture
 def keep(tmp_path: Path, samples: ModuleType) -> Callable[..., RunDir]:
-    """Write a judged run to `reports/`: `keep(day, "pass", evidence=..., commit=...)`."""
+    """Write a judged run to `reports/`: `keep(day, "pass", comparable=..., commit=...)`."""
 
     def write(day: int, kind: str = "pass", run: dict[str, Any] | None = None, **known: Any) -> RunDir:
         result = samples.SAMPLES[kind]()
-        facts = {"evidence": "e" * 64, "comparable": "c" * 64, "commit": "4f2a9c1" + "0" * 33, "dirty": False}
+        facts = {"comparable": "c" * 64, "commit": "4f2a9c1" + "0" * 33, "dirty": False}
         stamp = f"202611{day:02d}T100002Z"
         name = (run or {}).get("name", "region-kill")
         update = {

@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 from harness.errors import SpecError
 from harness.model.drill import Ask, Command, ExperimentStep, RunbookStep, Say
 from harness.registry import catalog as real_catalog
-from harness.spec.load_drill import load_drill, load_runbook
+from harness.spec.load_drill import load_drill, load_gate, load_runbook
 from harness.spec.nodes import Plain, Source, plain
 from harness.spec.schema import schema_of
 from harness.spec.yaml_text import parse
@@ -243,11 +243,11 @@ def test_the_schema_takes_what_loads_and_no_slip(kind: str, text: str, catalog: 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(SHIPPED.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_documents_load_without_a_warning_and_fit_the_schema(path: Path) -> None:
-    kind = "runbook" if path.parent.name == "runbooks" else "drill"
-    if kind == "drill":
-        loaded: Any = load_drill(
-            path, catalog=real_catalog(), env={}, builtin=SHIPPED.parent / "experiments", today=TODAY
-        )
+    kind = str(values(path.read_text())["kind"])
+    if kind == "gate":
+        loaded: Any = load_gate(path, catalog=real_catalog(), env={}, builtin=SHIPPED.parent / "experiments")
+    elif kind == "drill":
+        loaded = load_drill(path, catalog=real_catalog(), env={}, builtin=SHIPPED.parent / "experiments", today=TODAY)
     else:
         loaded = load_runbook(path, env={}, today=TODAY)
     assert (loaded.value.name, loaded.warnings) == (path.stem, ())

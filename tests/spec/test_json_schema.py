@@ -44,7 +44,7 @@ def words(node: Any) -> Iterator[str]:
             yield from words(item)
 
 
-@pytest.mark.parametrize("kind", ["stack", "experiment", "drill", "runbook"])
+@pytest.mark.parametrize("kind", ["stack", "experiment", "drill", "runbook", "gate"])
 def test_it_is_draft_7(kind: str, catalog: Any) -> None:
     schema = schema_of(kind, catalog)
     Draft7Validator.check_schema(schema)
@@ -143,7 +143,7 @@ def test_every_parameter_of_every_kind_is_in_it(catalog: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("gate", "gate documents have no schema yet"),
+        ("gait", "unknown kind of document 'gait'; did you mean 'gate'?"),
         ("stac", "unknown kind of document 'stac'; did you mean 'stack'?"),
     ],
 )
@@ -151,7 +151,7 @@ def test_other_kinds_are_refused_by_name(catalog: Any, kind: str, message: str) 
     with pytest.raises(SpecError) as caught:
         schema_of(kind, catalog)
     assert caught.value.problems[0].message == message
-    assert caught.value.problems[0].help == "known kinds: stack, experiment, drill, runbook"
+    assert caught.value.problems[0].help == "known kinds: stack, experiment, drill, runbook, gate"
 
 
 @pytest.fixture(scope="module")
