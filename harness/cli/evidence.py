@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.output import JsonFlag, show_json, show_rows
+from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.model.verdict import EXIT_CODES, Verdict
 from harness.units import format_duration
 
@@ -62,13 +62,21 @@ def verify(
     reports: ReportsOption = Path("reports"),
     json: JsonFlag = False,
 ) -> None:
-    """Compare a run's files with its manifest. Exit 0 when they are as sealed, 1 when any was changed, added or is missing."""
+    """Check a run's files against its manifest, and that each line of its events follows the one before it.
+
+    Exit 0 when they are as sealed, 1 when anything was changed, added or is missing.
+    """
+    from harness.history.chain import Chain, check_chain
     from harness.store.rundir import find_run
 
-    problems = find_run(run, reports).verify()
+    run_dir = find_run(run, reports)
+    problems = run_dir.verify()
+    chain = check_chain(run_dir.events) if run_dir.events.exists() else Chain(lines=0, chained=False)
     if json:
-        show_json({"intact": not problems, "problems": problems})
+        show_json({"intact": not problems, "problems": problems, "chain": asdict(chain)})
     else:
         sys.stdout.write("".join(f"{problem}\n" for problem in problems) or "every file is as sealed\n")
+    if not chain.chained:
+        say("its events carry no chain: recorded by an older version, held by the manifest alone")
     if problems:
         raise typer.Exit(EXIT_CODES[Verdict.FAIL])

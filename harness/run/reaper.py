@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.history.chain import last_digest, linked
 from harness.history.events import AbortEvent, encode
 from harness.model.catalog import Catalog
 from harness.registry import BUILT_IN, catalog
@@ -127,7 +128,7 @@ def append_event(path: Path, event: AbortEvent) -> None:
         recorded = events.read()
         events.truncate(recorded.rfind(b"\n") + 1)
         events.seek(0, os.SEEK_END)
-        events.write(encode(event).encode())
+        events.write(linked(encode(event), last_digest(recorded)).encode())
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness.errors import SpecError, StoreError
+from harness.history.chain import check_chain
 from harness.model.secrets import MASK, SHORTEST
 
 __all__ = ["RunDir", "find_run"]
@@ -123,7 +124,8 @@ class RunDir:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def verify(self, only: Collection[str] | None = None) -> tuple[str, ...]:
-        """What does not fit the manifest: "changed: x", "missing: x", "added: x". Empty when all is as sealed.
+        """What does not fit the manifest: "changed: x", "missing: x", "added: x"; then the first line of the events that does
+        not follow the one before it: "broken: events.jsonl:12: ...". Empty when all is as sealed.
 
         `only`: look at these files, where the run has them. Raises StoreError when there is no readable manifest.
         """
@@ -140,6 +142,10 @@ class RunDir:
         problems += [
             f"changed: {name}" for name in sorted(present & set(sealed)) if _sha256(self.path / name) != sealed[name]
         ]
+        if only is None and self.events.exists():
+            chain = check_chain(self.events)
+            if chain.broken is not None:
+                problems.append(f"broken: {self.events.name}:{chain.broken}: {chain.why}")
         return tuple(problems)
 
     def _files(self) -> list[str]:
