@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,14 @@ from numpy.typing import NDArray
 from harness.check.words import READS, WRITES, values_of
 from harness.history.table import MISSING, OpTable
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["FOREVER", "Bools", "Entries", "Index", "Ints", "Reads", "count_until"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+_TAKEN_APART = 4096
 FOREVER = int(np.iinfo(np.int64).max)
 """The end of what never ended, as far as anyone knows."""
 
@@ -94,17 +99,17 @@ PHASE_LOAD, PHASE_PROBE, PHASE_FINAL = 0, 1, 2
 
 
 class _Seen(dict[str, int]):
-    """Text -> number. A text that names no entry is looked for among the idempotency keys, else becomes foreign."""
+    """Text that names no entry -> number: it is looked for among the idempotency keys, else becomes foreign."""
 
-    def __init__(self, entries: dict[str, int], by_idem: Callable[[], dict[str, int]]) -> None:
-        super().__init__(entries)
-        self._count, self._by_idem = len(entries), by_idem
+    def __init__(self, entries: tuple[str, ...], by_idem: Callable[[], dict[str, int]]) -> None:
+        super().__init__()
+        self.entries, self._by_idem = entries, by_idem
         self.foreign: list[str] = []
 
     def __missing__(self, text: str) -> int:
         number = self._by_idem().get(text)
         if number is None:
-            number = self._count + len(self.foreign)
+            number = len(self.entries) + len(self.foreign)
             self.foreign.append(text)
         self[text] = number
         return number
@@ -278,14 +283,13 @@ def _reads(index: Index) -> Reads:
     rows = np.flatnonzero(index.is_read & index.ok)
     rows = rows[np.argsort(index.lo_ns[rows], kind="stable")]
     entries = index.entries
-    numbers = dict(zip(entries.texts, range(len(entries)), strict=True))
 
     @cache
     def by_idem() -> dict[str, int]:
         codes, texts = table.codes("idem")
         return {texts[codes[row]]: entry for entry, row in enumerate(entries.row.tolist()) if codes[row] >= 0}
 
-    seen = _Seen(numbers, by_idem)
+    seen = _Seen(entries.texts, by_idem)
     flat, start, readable = _flatten(table, rows, model, seen)
     damaged = rows[~readable & index.final[rows]]
     rows = rows[readable]
@@ -307,18 +311,46 @@ def _reads(index: Index) -> Reads:
 
 
 def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Ints, Ints, Bools]:
-    """(all values read, one after another; where each readable read starts, and the end; which reads are readable)."""
-    import array
+    """(all values read, one after another; where each readable read starts, and the end; which reads are readable).
 
-    flat, start = array.array("q"), array.array("q", [0])
-    readable = np.zeros(len(rows), dtype=np.bool_)
-    for position, result in enumerate(table.arrow["result"].take(rows.tolist()).to_pylist() if len(rows) else ()):
-        values = None if result is None else values_of(result, model)
-        if values is not None:
-            readable[position] = True
-            flat.extend(map(seen.__getitem__, values))
-            start.append(len(flat))
-    return np.array(flat, dtype=np.int64), np.array(start, dtype=np.int64), readable
+    Equal results are taken apart once, and their values looked up by Arrow: millions of them cost seconds in Python.
+    """
+    import pyarrow as pa
+
+    encoded = table.arrow["result"].take(pa.array(rows)).combine_chunks().dictionary_encode()
+    if hasattr(encoded, "chunk"):  # combine_chunks gives a chunked array in some versions of Arrow
+        encoded = encoded.unify_dictionaries().chunk(0)
+    code = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    count, parts = len(encoded.dictionary), []
+    length = np.full(count + 1, -1, dtype=np.int64)  # -1: not readable; the last element answers for code -1
+    for begin in range(0, count, _TAKEN_APART):
+        flat: list[str] = []
+        for number, text in enumerate(encoded.dictionary.slice(begin, _TAKEN_APART).to_pylist(), start=begin):
+            values = values_of(text, model)
+            if values is not None:
+                length[number] = len(values)
+                flat += values
+        parts.append(pa.array(flat, type=pa.string()))
+    found = _numbers(pa.chunked_array(parts, type=pa.string()), seen)
+    readable = length[code] >= 0
+    code = code[readable]
+    begins = np.concatenate([[0], np.cumsum(np.maximum(length[:-1], 0))])[code]
+    start = np.concatenate([[0], np.cumsum(length[code])])
+    return found[np.repeat(begins - start[:-1], length[code]) + np.arange(start[-1])], start, readable
+
+
+def _numbers(texts: pa.ChunkedArray, seen: _Seen) -> Ints:
+    """What `seen` says of each text. Entries, nearly all, are found without asking it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = pa.array(seen.entries, type=pa.string())
+    place = pc.index_in(texts, value_set=known).fill_null(-1)
+    found: Ints = np.array(place.to_numpy(), dtype=np.int64) if len(texts) else np.zeros(0, dtype=np.int64)
+    strange = np.flatnonzero(found < 0)
+    for at, text in zip(strange.tolist(), texts.take(pa.array(strange)).to_pylist(), strict=True):
+        found[at] = seen[text]
+    return found
 
 
 def count_until(groups: Ints, times: Ints, asked_groups: Ints, asked_times: Ints) -> Ints:

@@ -21,6 +21,7 @@ from harness.cli.app import app
 from harness.load.op import dropped_row
 from harness.load.pacing import open_alarm
 from harness.load.record import Recorder, warm_up, write_part
+from tests.bench.judging import judged
 
 WAKES = 1500
 GAP_NS = 2_100_000  # not a whole millisecond: that is what asyncio's timers wait in
@@ -45,7 +46,7 @@ class Finding:
 
 def main() -> int:
     """Measure all, print a table or JSON; 0 when every ratio is within its limit."""
-    found = [measure() for measure in (pacing, recording, help_text)]
+    found = [measure() for measure in (pacing, recording, help_text, checks, zones)]
     if "--json" in sys.argv[1:]:
         sys.stdout.write(json.dumps([{**asdict(one), "met": one.met} for one in found], indent=2) + "\n")
     else:
@@ -174,6 +175,27 @@ def help_text() -> Finding:
         beside=f"{min(theirs) * 1e3:.0f} ms",
         ratio=min(ours) / min(theirs),
         limit=1.5,
+    )
+
+
+def checks() -> Finding:
+    """All checks of logs that search nothing, over a million operations, and reading these from their Parquet."""
+    return _judging("logs", "eight checks of 10^6 ops: reading", 40)
+
+
+def zones() -> Finding:
+    """Linearizability of registers by zones, a million operations, and reading these from their Parquet."""
+    return _judging("registers", "zones of 10^6 ops: reading", 6)
+
+
+def _judging(load: str, what: str, limit: float) -> Finding:
+    found = judged(load)
+    return Finding(
+        what=what,
+        ours=f"{found.checks_s:.1f} s {found.peak_bytes / 1e6:.0f} MB",
+        beside=f"{found.read_s:.1f} s",
+        ratio=found.checks_s / found.read_s,
+        limit=limit,
     )
 
 

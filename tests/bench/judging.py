@@ -1,0 +1,153 @@
+"""A million operations as a run leaves them, for what it costs to judge them: sessions' logs, and registers."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from harness.check.context import CheckContext, FaultSpan
+from harness.check.run import run_check
+from harness.history.history import History
+from harness.history.schema import COLUMNS, arrow_schema
+from harness.history.table import OpTable
+from harness.model.experiment import CheckSpec
+from harness.registry import catalog
+
+OPS = 1_000_000
+S = 1_000_000_000
+REGIONS = ("eu-west", "us-east")
+LOGS = (
+    "durable", "exactly-once", "session-order", "converged", "phantom", "fresh", "session-guarantees", "single-writer",
+)  # fmt: skip
+"""Every check of logs that needs no search; streams (`resume`) are another load."""
+
+
+def context(model: str) -> CheckContext:
+    """One fault in the middle of ten thousand seconds."""
+    span = FaultSpan(id="cut", effect_lo_ns=5000 * S, effect_hi_ns=5000 * S, end_lo_ns=5020 * S, end_hi_ns=5020 * S)
+    return CheckContext(model=model, regions=REGIONS, faults=(span,), faults_planned=1)
+
+
+def logs(count: int = OPS) -> pa.Table:
+    """Sessions that append 81 times and read 9 times, and the final reads of both regions: 90 % writes."""
+    sessions = count // 92
+    each = np.arange(sessions)
+    rows: dict[str, list[Any]] = {name: [] for name in ("session", "f", "value", "at", "result", "region", "phase")}
+    for step in range(90):
+        at = (each * 101 + step * 100_000) * 1_000_000
+        rows["at"].append(at)
+        rows["session"].append([f"s{n}" for n in each])
+        if step % 10 == 9:
+            texts = [json.dumps([f"s{n}-{k}" for k in range(step) if k % 10 != 9]) for n in each]
+            row = ("read", None, texts, None, "load")
+        else:
+            row = ("append", [f"s{n}-{step}" for n in each], None, "eu-west", "load")
+        for name, value in zip(("f", "value", "result", "region", "phase"), row, strict=True):
+            rows[name].append(value if isinstance(value, list) else [value] * sessions)
+    whole = [json.dumps([f"s{n}-{k}" for k in range(90) if k % 10 != 9]) for n in each]
+    for place, region in enumerate(REGIONS):
+        rows["at"].append((20_000_000 + each + place * sessions) * 1_000_000)
+        for name, value in (("f", "read"), ("value", None), ("region", region), ("phase", "final")):
+            rows[name].append([value] * sessions)
+        rows["session"].append([f"s{n}" for n in each])
+        rows["result"].append(whole)
+    flat = {name: [item for part in parts for item in part] for name, parts in rows.items() if name != "at"}
+    return _table(flat | {"at": np.concatenate(rows["at"])})
+
+
+def registers(count: int = OPS) -> pa.Table:
+    """A hundred registers, each written and read in turn by eight clients that overlap."""
+    n = np.arange(count)
+    at = n * 10_000_000
+    writes = n % 2 == 0
+    key, number = n % 200 // 2, n // 200
+    value = [f"k{k}-{v}" if w else None for k, v, w in zip(key.tolist(), number.tolist(), writes.tolist(), strict=True)]
+    shown = [
+        None if w else f'"k{k}-{v}"' for k, v, w in zip(key.tolist(), number.tolist(), writes.tolist(), strict=True)
+    ]
+    facts = {
+        "session": [f"k{k}" for k in key.tolist()],
+        "f": np.where(writes, "write", "read").tolist(),
+        "value": value,
+    }
+    return _table(facts | {"at": at, "result": shown, "region": ["eu-west"] * count, "phase": ["load"] * count})
+
+
+def _table(facts: dict[str, Any]) -> pa.Table:
+    """Rows of the schema: what `facts` do not say is alike everywhere."""
+    count = len(facts["at"])
+    at = np.asarray(facts["at"], dtype=np.int64)
+    given: dict[str, Any] = {
+        "op": np.arange(count), "intended_ns": at, "sent_ns": at, "done_ns": at + 5_000_000, "key": facts["session"],
+        "session": facts["session"], "writer": facts["session"], "outcome": ["ok"] * count, "epoch": np.ones(count, dtype=np.int64),
+        "attempts": np.ones(count, dtype=np.int16), "f": facts["f"], "value": facts["value"], "idem": facts["value"],
+        "result": facts["result"], "region": facts["region"], "phase": facts["phase"],
+    }  # fmt: skip
+    schema, columns = arrow_schema(), []
+    for name, kind, nullable in COLUMNS:
+        field = schema.field(name)
+        values = given.get(name)
+        if values is None:
+            values = [None] * count if nullable else np.zeros(count, dtype=bool if kind == "bool" else np.int64)
+        columns.append(
+            pa.array(values, type=pa.string()).dictionary_encode()
+            if kind == "dict"
+            else pa.array(values).cast(field.type)
+        )
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+LOADS = {"logs": (logs, "log", LOGS), "registers": (registers, "register", ("linearizable",))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Seconds to read the Parquet, seconds for all the checks, and the most memory that the process ever held."""
+
+    read_s: float
+    checks_s: float
+    peak_bytes: int
+
+
+def judged(load: str) -> Judged:
+    """What it costs in a process of its own to read a million operations and to judge them."""
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(LOADS[load][0](), Path(folder, "0.parquet"))
+        said = subprocess.run(
+            [sys.executable, "-m", "tests.bench.judging", load, folder], check=True, capture_output=True, text=True
+        )
+    return Judged(**json.loads(said.stdout))
+
+
+def main(load: str, folder: str) -> None:
+    """Judge what lies in a folder; all must be valid."""
+    _, model, names = LOADS[load]
+    catalog()
+    begun = time.perf_counter()
+    history = History(ops=OpTable.read(Path(folder)), events=())
+    read_s = time.perf_counter() - begun
+    ground = context(model)
+    begun = time.perf_counter()
+    for name in names:
+        result = run_check(history, CheckSpec(name=name, kind=name), ground, catalog())
+        if result.verdict != "valid":
+            raise RuntimeError(f"{name}: {result.sentence}, {result.why_unknown}")
+    checks_s = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sys.stdout.write(json.dumps(asdict(Judged(read_s=read_s, checks_s=checks_s, peak_bytes=peak))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
