@@ -14,6 +14,9 @@ from harness.history.events import AbortEvent, FaultEvent, NoteEvent, ProbeEvent
 from harness.history.history import History
 from harness.history.table import OpTable
 from harness.judge import Inputs, judge, matches_expectation
+from harness.judge.objectives import steady_status
+from harness.judge.observe import Case
+from harness.measure.good import steady_span
 from harness.measure.measure import measure
 from harness.model.result import CheckResult, Safety
 from harness.model.verdict import CheckVerdict, Status, Verdict
@@ -178,6 +181,41 @@ def test_no_final_read_proves_nothing() -> None:
 def test_an_outage_before_the_fault_is_not_the_fault() -> None:
     result = run(outages=(scene.outage(0.5, start_ns=scene.T0 - 3 * S),))
     assert result.verdict is Verdict.INCONCLUSIVE and "steady-state" in codes(result)
+    said = [reason.text for reason in result.reasons if "not met before" in reason.text]
+    assert said == ["the steady state was not met before the faults: good >= 0.97 (observed 90.24 %)"]
+
+
+def hung(begin_ns: int, end_ns: int, done_ns: int) -> list:
+    """Ops due in [begin, end) end without an answer, at `done`."""
+    return [
+        replace(op, outcome="info", error="timeout", done_ns=done_ns, region=None, served_by=None)
+        if op.phase == "load" and begin_ns <= op.intended_ns < end_ns
+        else op
+        for op in scene.ops_of()
+    ]
+
+
+def before(ops, **changes) -> tuple[Status, str]:
+    plan = scene.plan_of(**changes)
+    history = scene.history_of(ops)
+    case = Case(history=history, plan=plan, measures=measure(history, plan), checks=())
+    return steady_status(case, steady_span(history))
+
+
+def test_what_was_under_way_at_t0_says_nothing_of_the_time_before() -> None:
+    # 50 of the 1,000 ops of the steady state wait for an answer when the timeline begins; a fault at once would end them.
+    assert before(hung(scene.T0 - 250 * MS, scene.T0, scene.T0 + 500 * MS)) == (Status.MET, "")
+
+
+def test_what_was_overdue_at_t0_counts_although_it_ended_later() -> None:
+    # The client gives up after 1 s: these waited longer, on a stack that hung before anything was broken.
+    ops = hung(scene.T0 - 2 * S, scene.T0 - 1500 * MS, scene.T0 + 500 * MS)
+    assert before(ops) == (Status.MISSED, "good >= 0.97 (observed 90.24 %)")
+    limit = (scene.SLO(name="availability", target_ratio=0.99, window_ns=30 * 86400 * S),)
+    slow = (scene.SLO(name="latency", target_ratio=0.99, window_ns=30 * 86400 * S, under_ns=200 * MS),)
+    ops = hung(scene.T0 - 500 * MS, scene.T0, scene.T0 + 500 * MS)
+    assert before(ops, slos=limit) == (Status.MET, "")
+    assert before(ops, slos=slow)[0] is Status.MISSED, "over the limit of an SLO is bad before it ends"
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from harness.history.history import History
-from harness.judge.observe import Case, Observation, latency_in, observe, share_in, status_of, words_of
+from harness.judge.observe import Case, Observation, latency_in, observe, share_in, status_of
 from harness.judge.trust import Trust
 from harness.measure.good import measured_span, steady_span
 from harness.model.experiment import CheckSpec, StatedPredicate
-from harness.model.predicate import MeasureRef, Predicate
+from harness.model.predicate import MeasureRef, Predicate, words_of
 from harness.model.result import CheckResult, ObjectiveResult
 from harness.model.verdict import CheckVerdict, Status
 
@@ -173,9 +174,11 @@ def after_span(history: History, case: Case) -> tuple[int, int] | None:
 
 
 def steady_status(case: Case, span: tuple[int, int] | None) -> tuple[Status, str]:
-    """Whether the steady state's rules held over a span of time, and which did not."""
+    """Whether the steady state's rules held over a span of time, and which did not, with what was observed."""
     if span is None:
         return Status.UNKNOWN, "no load in that time"
+    if span == steady_span(case.history):
+        case = replace(case, until_ns=span[1])  # what was under way at T0 may have met the fault
     missed, unknown = [], []
     for rule in case.plan.experiment.steady_state.require:
         seen = _in_span(case, rule, span)

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.history.history import History
 from harness.measure.facts import edges, fault_results, first_effect
-from harness.measure.good import Bools, Graded, counts, grade, unplaced
+from harness.measure.good import Bools, Graded, counts, grade, known_by, unplaced
 from harness.measure.latency import calm_ops, latency_values, percentile
 from harness.measure.live import quantile_of
 from harness.measure.slices import slice_measures
@@ -19,9 +19,9 @@ from harness.model.plan import Plan
 from harness.model.predicate import MeasureRef, Predicate, Unit
 from harness.model.result import CheckResult, EvidenceRow, Loss, Measures, Recovery, SliceMeasures
 from harness.model.verdict import CheckVerdict, Status
-from harness.units import format_duration, format_ratio
+from harness.units import format_duration
 
-__all__ = ["Case", "Observation", "latency_in", "observe", "share_in", "status_of", "words_of"]
+__all__ = ["Case", "Observation", "latency_in", "observe", "share_in", "status_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +37,25 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """All that is judged, with what is computed on the way kept."""
+    """All that is judged, with what is computed on the way kept.
+
+    `until_ns`: only ops that had shown by then how they end are in `graded`; None: all of them are.
+    """
 
     history: History
     plan: Plan
     measures: Measures
     checks: tuple[CheckResult, ...]
+    until_ns: int | None = None
 
     @cached_property
     def graded(self) -> Graded:
         """The load's measured ops."""
-        return grade(self.history, self.plan)
+        graded = grade(self.history, self.plan)
+        if self.until_ns is None:
+            return graded
+        experiment = self.plan.experiment
+        return graded.pick(known_by(graded, self.until_ns, experiment.slos, experiment.load.timeout_ns))
 
     @cached_property
     def effect_ns(self) -> int | None:
@@ -278,16 +286,3 @@ def _check_count(case: Case, name: str) -> Observation:
     if check.verdict is CheckVerdict.UNKNOWN:  # what it found stands; what it did not see may be more
         return Observation(lo=float(value), hi=math.inf, why=check.why_unknown or check.sentence)
     return Observation(lo=float(value), hi=float(value), evidence=check.evidence[:12])
-
-
-def words_of(value: float, unit: Unit) -> str:
-    """A value in a person's words: "2.3 s", "99.9 %", "12"."""
-    if math.isinf(value):
-        return "unbounded"
-    match unit:
-        case "ns":
-            return format_duration(round(value))
-        case "ratio":
-            return format_ratio(value)
-        case _:
-            return f"{value:g}"

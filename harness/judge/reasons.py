@@ -8,9 +8,11 @@ import numpy as np
 
 from harness.history.events import AbortEvent, FaultEvent, NoteEvent, of_type
 from harness.history.history import History
+from harness.judge.objectives import steady_status
 from harness.judge.observe import Case
 from harness.judge.trust import finest_resolution_ns, is_doubt
 from harness.measure.facts import is_sealed, load_report
+from harness.measure.good import steady_span
 from harness.model.ports import LoadReport
 from harness.model.result import FaultResult, ObjectiveResult, Reason, Safety, StepResult, Validity
 from harness.model.verdict import Status, Verdict
@@ -201,7 +203,8 @@ def _instrument(case: Case, known: Validity) -> list[Reason]:
         text = f"load unaccounted for: {known.started} started, {known.ended} ended, {len(case.history.ops)} recorded"
         found.append(_because(Verdict.INCONCLUSIVE, "unaccounted", text))
     if known.steady_state_met is False:
-        found.append(_because(Verdict.INCONCLUSIVE, "steady-state", "the steady state was not met before the faults"))
+        text = f"the steady state was not met before the faults: {steady_status(case, steady_span(case.history))[1]}"
+        found.append(_because(Verdict.INCONCLUSIVE, "steady-state", text))
     inject = case.history.phase("inject")
     for disruption in measures.disruptions:
         if disruption.cause is None and (case.plan.faults or inject is None or disruption.start_ns < inject[0]):

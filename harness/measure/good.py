@@ -28,6 +28,7 @@ __all__ = [
     "grade",
     "grade_probes",
     "graded_ops",
+    "known_by",
     "measured_span",
     "slo_latency_ns",
     "steady_span",
@@ -176,6 +177,20 @@ def slo_latency_ns(ops: OpTable, slo: SLO, done_ns: Ints) -> Ints:
         first = ops.ints("first_ns")
         end = np.where(first == MISSING, done_ns, first)
     return np.asarray(end - ops.ints("intended_ns"), dtype=np.int64)
+
+
+def known_by(graded: Graded, at_ns: int, slos: tuple[SLO, ...], timeout_ns: int) -> Bools:
+    """Which ops had shown by an instant how they end: they ended by then, or were already beyond a limit or the timeout.
+
+    The others were under way: what became of them says nothing of the time before.
+    """
+    waited = at_ns - graded.intended_ns
+    late = waited > timeout_ns
+    for slo in slos:
+        if slo.under_ns is not None:
+            took = np.minimum(slo_latency_ns(graded.ops, slo, graded.done_ns), waited)
+            late |= graded.ops.slice_(slo.on) & (took > slo.under_ns)
+    return np.asarray((graded.done_ns <= at_ns) | late, dtype=np.bool_)
 
 
 def error_classes(graded: Graded) -> tuple[NDArray[np.int32], tuple[str, ...]]:

@@ -74,18 +74,20 @@ class LiveWindow:
             return self._budget(rest)
         return None
 
-    def holds(self, predicate: Predicate, now_ns: int, over_ns: int) -> bool | None:
-        """Whether it holds over its own `for`, else over `over_ns`; None without data, or before so much time was seen."""
+    def observed(self, predicate: Predicate, now_ns: int, over_ns: int) -> float | None:
+        """What a rule limits, over its own `for`, else over `over_ns`; None without data, or before so much time was seen."""
         span_ns = predicate.for_ns or over_ns
         if predicate.measure.name.split(".")[0] not in ("probe", "budget") and (
             self._first_ns is None or now_ns - self._first_ns < span_ns - SECOND_NS // 5
         ):
             return None
-        counted = predicate.measure.name in ("good", "bad", "valid") and predicate.unit in ("count", "number")
-        if counted:
-            value: float | None = self._count(predicate.measure, now_ns, span_ns)
-        else:
-            value = self.value(predicate.measure, now_ns, span_ns)
+        if predicate.measure.name in ("good", "bad", "valid") and predicate.unit in ("count", "number"):
+            return self._count(predicate.measure, now_ns, span_ns)
+        return self.value(predicate.measure, now_ns, span_ns)
+
+    def holds(self, predicate: Predicate, now_ns: int, over_ns: int) -> bool | None:
+        """Whether what it limits (see `observed`) is within the limit; None when nothing is known of it."""
+        value = self.observed(predicate, now_ns, over_ns)
         return None if value is None else predicate.holds(value)
 
     def _within(self, where: Mapping[str, str], now_ns: int, over_ns: int) -> Iterable[LiveOp]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["MeasureRef", "Operator", "Predicate", "Unit"]
+from harness.units import format_duration, format_ratio
+
+__all__ = ["MeasureRef", "Operator", "Predicate", "Unit", "words_of"]
 
 Operator = Literal["<=", ">=", "<", ">", "=", "!="]
 Unit = Literal["ns", "ratio", "count", "number"]
@@ -58,3 +61,16 @@ class Predicate:
 
     def __str__(self) -> str:
         return self.text
+
+
+def words_of(value: float, unit: Unit) -> str:
+    """A value in a person's words: "2.3 s", "99.9 %", "12"."""
+    if math.isinf(value):
+        return "unbounded"
+    match unit:
+        case "ns":
+            return format_duration(round(value))
+        case "ratio":
+            return format_ratio(value)
+        case _:
+            return f"{value:g}"

@@ -29,6 +29,7 @@ from harness.run.journal import Closed, Journal, JournalView
 from harness.run.offered import OfferedLoad, surge_factor
 from harness.run.recorder import Recorder
 from harness.run.roles import resolve
+from harness.run.steady import not_steady, refused_unsteady, starved_ratio
 from harness.run.timeline import Timeline, placed
 from harness.run.world import RunWorld
 from harness.store.rundir import RunDir
@@ -50,6 +51,10 @@ class LiveView(Protocol):
 
     def feed(self, batch: LiveBatch) -> None: ...
     def feed_probe(self, name: str, at_ns: int, value: float | None) -> None: ...
+    def observed(self, predicate: Predicate, now_ns: int, over_ns: int) -> float | None:
+        """What it limits, over the trailing `over_ns`; None without data."""
+        ...
+
     def holds(self, predicate: Predicate, now_ns: int, over_ns: int) -> bool | None:
         """Whether it holds over the trailing `over_ns`; None without data."""
         ...
@@ -264,12 +269,10 @@ class Conductor:
     def _steady_or_refuse(self) -> None:
         steady = self.plan.experiment.steady_state
         now_ns = self.clock.now_ns()
-        failed = [str(rule) for rule in steady.require if self._live.holds(rule, now_ns, steady.for_ns) is not True]
-        self._note("steady", "steady state met" if not failed else f"steady state not met: {'; '.join(failed)}", "info")
-        if failed:
-            raise UnsafeError(
-                f"steady state not met: {'; '.join(failed)}", remedy="look at the stack before breaking it"
-            )
+        missed = not_steady(steady, self._live, now_ns)
+        self._note("steady", f"steady state not met: {missed}" if missed else "steady state met", "info")
+        if missed:
+            raise refused_unsteady(missed, starved_ratio())
 
     async def _settle(self) -> None:
         """Return when all is ready and the rules have held long enough to see a window of calm, or time is up."""

@@ -197,13 +197,14 @@ def batch(at_ns: int, ended=(), open_=()) -> LiveBatch:
 def test_the_live_view_by_completion_with_overdue_ops_as_bad() -> None:
     live = LiveWindow(scene.plan_of())
     good = scene.rule("good", ">=", 0.99, "ratio", for_ns=3 * S)
-    assert live.holds(good, 0, S) is None
+    assert live.holds(good, 0, S) is None and live.observed(good, 0, S) is None
     for n in range(100):
         live.feed(batch(n * 50 * MS, [live_op(n * 50 * MS)]))
     assert live.holds(good, 5 * S, S) is True
     assert live.holds(scene.rule("latency.p95", "<=", 20 * MS, "ns"), 5 * S, 3 * S) is True
     live.feed(batch(5 * S, open_=[("add", 3 * S)] * 5))  # five ops open for 2 s, the client gives up after 1 s
     assert live.holds(good, 5 * S, S) is False
+    assert live.observed(good, 5 * S, S) == pytest.approx(59 / 64)
     assert live.holds(scene.rule("good", "<", 0.1, "ratio", for_ns=3 * S), 5 * S, S) is False
 
 

@@ -165,6 +165,10 @@ class FakeLive:
 
     def feed_probe(self, name: str, at_ns: int, value: float | None) -> None: ...
 
+    def observed(self, predicate: Predicate, now_ns: int, over_ns: int) -> float | None:
+        answer = self.answers.get(predicate.text, True)
+        return None if answer is None else float(answer)
+
     def holds(self, predicate: Predicate, now_ns: int, over_ns: int) -> bool | None:
         return self.answers.get(predicate.text, True)
 
@@ -374,7 +378,8 @@ async def test_a_stack_that_never_gets_ready_is_refused_and_stopped(tmp_path: Pa
 async def test_without_steady_state_nothing_is_injected(tmp_path: Path, answer: bool | None) -> None:
     ran = await conduct(tmp_path, plan(), answers={"calm": answer})
     assert ran.stages == []
-    assert "steady state not met: calm" in ran.notes["refused"].text
+    seen = "nothing was observed" if answer is None else "observed 0 %"
+    assert f"steady state not met: calm ({seen}); " in ran.notes["refused"].text
 
 
 async def test_an_abort_rule_heals_settles_and_reads_the_end(tmp_path: Path) -> None:
