@@ -56,7 +56,7 @@ def _kinds(role: Any, name: str | None, json: bool, proven: Mapping[str, tuple[s
         facts = _facts(known.kind(role, name), proven)
     except UnknownKindError as exc:
         hint = f"; did you mean {' or '.join(exc.close)}?" if exc.close else ""
-        raise SpecError(f"unknown {role} {name!r}{hint} Known: {', '.join(exc.known)}") from exc
+        raise SpecError(f"unknown {role} {name!r}{hint}; known: {', '.join(exc.known)}") from exc
     if json:
         show_json(facts)
     else:

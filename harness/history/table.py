@@ -130,7 +130,9 @@ class OpTable:
 
     def rows(self, indices: Sequence[int]) -> tuple[Op, ...]:
         """Chosen rows as `Op`s."""
-        return tuple(Op(**row) for row in self._table.take(list(indices)).to_pylist())
+        import pyarrow as pa
+
+        return tuple(Op(**row) for row in self._table.take(pa.array(indices, type=pa.int64())).to_pylist())
 
     @cached_property
     def _cache(self) -> dict[str, Ints]:

@@ -82,7 +82,7 @@ def classify(
     if isinstance(exc, Rejected):
         sure, error, broke = True, str(exc) or "rejected", False
     elif status is not None:
-        sure, error, broke = status in NO_EFFECT_STATUSES or status in no_effect, f"http {status}", False
+        sure, error, broke = status in NO_EFFECT_STATUSES or status in no_effect, _refusal(exc, status), False
     else:
         sure = bool(unsent) or (unsent is None and _never_connected(exc))
         error, broke = _word(exc, unsent), True
@@ -96,6 +96,14 @@ def _status(exc: BaseException) -> int | None:
     if client is not None and isinstance(exc, client.ClientResponseError) and exc.status:
         return int(exc.status)
     return None
+
+
+def _refusal(exc: BaseException, status: int) -> str:
+    """The status; for an answer that the profile took for JSON although it is none, and no error either, what it is."""
+    if status < 400 and type(exc).__name__ == "ContentTypeError":
+        named = (getattr(exc, "headers", None) or {}).get("content-type", "")
+        return f"not JSON: {named.partition(';')[0].strip() or 'no content type'}"
+    return f"http {status}"
 
 
 def _never_connected(exc: BaseException) -> bool:

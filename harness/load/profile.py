@@ -17,10 +17,10 @@ from harness.load.outcomes import MODELS
 from harness.load.user import User
 from harness.model.catalog import load_dotted
 from harness.model.fields import JsonObject
+from harness.model.profiles import PROFILES
 
-__all__ = ["PROFILES", "load_profile", "option_types"]
+__all__ = ["load_profile", "option_types"]
 
-PROFILES = {"chat": "harness.load.profiles.chat:ChatUser", "http": "harness.load.profiles.http:PathUser"}
 """The built-in profiles by name."""
 
 

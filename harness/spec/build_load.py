@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.model.catalog import Catalog
 from harness.model.experiment import SLO, ArrivalSpec, CheckSpec, LoadSpec, ProberSpec, Sine, Spikes, Stage
+from harness.model.profiles import PROFILES
 from harness.spec.build_stack import Facts
 from harness.spec.decode import decode, fields_of, short
 from harness.spec.documents import CheckDoc, ExperimentDoc, LoadDoc
@@ -119,6 +120,10 @@ def _profile(load: At, doc: LoadDoc, report: Report) -> str:
         if not _BUILT_IN.fullmatch(doc.profile):
             message = f"expected a built-in profile or path.py:ClassName, got {doc.profile!r}"
             report.error(at, message, remedy="as in profile: load/cart.py:CartUser")
+        elif doc.profile not in PROFILES:
+            message = f"unknown profile {doc.profile!r}{did_you_mean(doc.profile, PROFILES)}"
+            remedy = f"{known_names('profile', PROFILES)}; your own is written path.py:ClassName"
+            report.error(at, message, remedy=remedy)
         return doc.profile
     path = Path(absolute(match["path"], at.place.source))
     if not path.is_file():

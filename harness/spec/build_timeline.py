@@ -211,7 +211,7 @@ class _Reader:
                 message, remedy = f"{kind.name} cuts between two sides, got one", "write between: [{...}, {...}]"
             else:
                 places = " and ".join(f"{one}s" for one in sorted(kind.targets - {"stack", "load"}))
-                message = f"{kind.name} works on {places}, not on a {on.by}"
+                message = f"{kind.name} works on {places}, not on {'an' if on.by == 'instance' else 'a'} {on.by}"
                 remedy = "select by link" if "link" in kind.targets else "select by region, service, instance or role"
             self.report.error(on_at, message, remedy=remedy)
         elif wanted == "instance":

@@ -386,7 +386,17 @@ class RepeatDoc(Doc):
     times: int = Field(ge=1, le=10_000, description="how often in all")
 
 
-At = Annotated[str, Field(description='a moment after T0 such as "5s", or after another entry: "eu-down.start + 2s"')]
+def _not_a_number(given: object) -> object:
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        raise ValueError("expected a duration such as '5s', or a moment of an entry before")
+    return given
+
+
+At = Annotated[
+    str,
+    BeforeValidator(_not_a_number),
+    Field(description='a moment after T0 such as "5s", or after another entry: "eu-down.start + 2s"'),
+]
 if TYPE_CHECKING:
     Side = SelectorDoc | list[SelectorDoc]
 else:

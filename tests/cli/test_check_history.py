@@ -192,3 +192,11 @@ def test_edn_values() -> None:
     for bad in ("[1", "1]", "{:a}", '"open'):
         with pytest.raises(EdnError):
             list(read_all(bad))
+
+
+def test_a_history_of_ours_without_calls_of_the_model_is_unknown(tmp_path: Path) -> None:
+    turn = Op(op=0, f="append", key="s", value="v", intended_ns=0, sent_ns=0, done_ns=1, outcome="ok", phase="load")
+    pq.write_table(OpTable.of([turn]).arrow, tmp_path / "0.parquet")
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "0.parquet"), "--json", "--model", "register"])
+    assert done.exit_code == 3, done.exception
+    assert json.loads(done.stdout)["calls"] == 0

@@ -97,6 +97,32 @@ async def test_statuses(bench: Any, serve_raw: Any, status: int, outcome: str) -
         assert read.outcome == ("ok" if status == 200 else "fail")
 
 
+@pytest.mark.parametrize(
+    ("head", "error", "status"),
+    [
+        ("200 OK\r\ncontent-type: text/html; charset=utf-8", "not JSON: text/html", 200),
+        ("201 Made", "not JSON: no content type", 201),
+        ("404 No\r\ncontent-type: text/html", "http 404", 404),
+    ],
+)
+async def test_an_answer_that_is_no_json_says_what_it_is(
+    bench: Any, serve_raw: Any, head: str, error: str, status: int
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _request(reader)
+        await _answer(writer, f"{head}\r\ncontent-length: 2\r\nconnection: close", b"hm")
+
+    class Trusting(Poster):
+        async def run(self) -> None:
+            async with self.op("add", value=self.unique()), self.client.post("/x", json={}) as reply:
+                await reply.json()
+
+    async with serve_raw(handle) as url:
+        op = await bench.arrival(bench.user(Trusting, url))
+    sure = status == 404  # else the server may well have done it
+    assert (op.outcome, op.error, op.status, op.broken) == ("fail" if sure else "info", error, status, False)
+
+
 async def test_503_is_fail_when_the_profile_says_so(bench: Any, serve_raw: Any) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _request(reader)

@@ -1,1 +1,1 @@
-"""Built-in load profiles, one file each; `harness.load.profile.PROFILES` lists them."""
+"""Built-in load profiles, one file each; `harness.model.profiles.PROFILES` lists them."""

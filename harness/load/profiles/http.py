@@ -75,7 +75,7 @@ class PathUser(HttpUser):
                 op.bytes = len(body)
             if reply.status != request.expect:
                 reply.raise_for_status()
-                raise Rejected(f"http {reply.status}")
+                raise Rejected(f"http {reply.status}, not {request.expect}")
             if self.contains is not None:
                 op.expect(self.contains.encode() in body, True)
 

@@ -1,0 +1,8 @@
+"""The load profiles that come along, by name; others are named by file, `path.py:ClassName`."""
+
+from __future__ import annotations
+
+__all__ = ["PROFILES"]
+
+PROFILES = {"chat": "harness.load.profiles.chat:ChatUser", "http": "harness.load.profiles.http:PathUser"}
+"""Name -> dotted path of the class."""
