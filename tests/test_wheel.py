@@ -86,9 +86,9 @@ def test_init_makes_a_project(blackstart):
     assert blackstart("validate", "mine/experiments/store-down.yaml").returncode == 0
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_demo(blackstart):
-    done = blackstart("demo", "--json", timeout=380)
+    done = blackstart("demo", "--json", timeout=580)  # it repeats a run that says that this machine was too busy for it
     acts = json.loads(done.stdout)
     assert [act["expected"] for act in acts] == ["PASS", "FAIL:durable"], done.stderr
     for act in acts:
@@ -96,5 +96,5 @@ def test_demo(blackstart):
         assert page.stat().st_size > 10_000
         # The stack came up and took load, all from the wheel.
         assert '"phase":"steady"' in page.with_name("events.jsonl").read_text(), (act, done.stderr)
-        # A machine too busy to pace the load, or to be steady, proves nothing, and says so.
-        assert act["as_expected"] or act["verdict"] in ("INCONCLUSIVE", "REFUSED"), (act, done.stderr)
+        assert act["as_expected"], (act, done.stderr)
+    assert done.returncode == 0, done.stderr

@@ -10,10 +10,11 @@ from harness.errors import UnsafeError
 from harness.model.experiment import SteadyState
 from harness.model.predicate import Predicate, words_of
 
-__all__ = ["not_steady", "refused_unsteady", "starved_ratio"]
+__all__ = ["BUSY", "not_steady", "refused_unsteady", "starved_ratio"]
 
 _PRESSURE = Path("/proc/pressure/cpu")
 _TOO_BUSY_RATIO = 0.5
+BUSY = "this machine is busy"
 _SOME = re.compile(r"^some avg10=(\d+\.\d+)", re.MULTILINE)
 
 
@@ -36,7 +37,7 @@ def refused_unsteady(missed: str, starved: float | None) -> UnsafeError:
     """The refusal of a run whose stack is not steady. `starved`: see `starved_ratio`."""
     remedy = "look at the stack before breaking it"
     if starved is not None and starved >= _TOO_BUSY_RATIO:
-        remedy = f"this machine is busy: something waited for a processor {starved:.0%} of the last 10 s"
+        remedy = f"{BUSY}: something waited for a processor {starved:.0%} of the last 10 s"
     return UnsafeError(f"steady state not met: {missed}", remedy=remedy)
 
 

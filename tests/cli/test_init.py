@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pacing import paced
+
 pytestmark = pytest.mark.live
 
 COMMAND = [str(Path(sys.executable).with_name("blackstart"))]
@@ -35,7 +37,7 @@ def made(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_what_it_makes_runs_as_it_is(tmp_path):
     done = blackstart(tmp_path, "init", "mine", "--json")
     assert done.returncode == 0, done.stderr
@@ -44,10 +46,8 @@ def test_what_it_makes_runs_as_it_is(tmp_path):
 
     project = tmp_path / "mine"
     assert blackstart(project, "validate").stdout == "experiments/store-down.yaml: ok\n"
-    run = blackstart(project, "run", "--json")
-    result = json.loads(run.stdout)
-    # A machine too busy to pace the load proves nothing, and says so.
-    assert result["verdict"] in ("PASS", "INCONCLUSIVE"), (result["reasons"], run.stderr)
+    result, run = paced(lambda: blackstart(project, "run", "--json"))
+    assert (result["verdict"], run.returncode) == ("PASS", 0), (result["reasons"], run.stderr)
     assert result["measures"]["loss"]["lost"] == 0 and result["measures"]["loss"]["acknowledged"] > 400
     assert [fault["exposure"]["how"] for fault in result["faults"]] == ["served by store-west"]
     assert blackstart(project, "runs").stdout.count("store-down") >= 1
