@@ -17,7 +17,9 @@ from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.units import format_duration
 
 if TYPE_CHECKING:
-    from harness.history.events import NoteEvent
+    from collections.abc import Callable
+
+    from harness.history.events import Event, NoteEvent
     from harness.model.experiment import Experiment
     from harness.model.plan import Plan
     from harness.model.result import Result
@@ -182,12 +184,16 @@ def report(
     reports: ReportsOption = Path("reports"),
     json: JsonFlag = False,
 ) -> None:
-    """Judge a recorded run again from its history alone, and write every output anew."""
+    """Judge a recorded run or drill again from its history alone, and write every output anew."""
+    from harness.cli.drills import show_drill
+    from harness.drill.rundir import is_drill, rejudge_drill
     from harness.registry import catalog
     from harness.run.outcome import rejudge
     from harness.store.rundir import find_run
 
     run_dir = find_run(run, reports)
+    if is_drill(run_dir):
+        raise typer.Exit(show_drill(rejudge_drill(run_dir), run_dir, json))
     result = rejudge(run_dir, catalog())
     show(result, run_dir, json)
     raise typer.Exit(result.exit_code)
@@ -206,8 +212,10 @@ def show(result: Result, run_dir: RunDir, json: bool) -> None:
     say(f"report: {run_dir.path / 'report.html'}")
 
 
-def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tuple[Result, RunDir]:
-    """Run a plan to its sealed and rendered end. Ctrl-C puts everything back first.
+def carry_out(
+    plan: Plan, reports: Path, consent: Consent | None = None, listen: Callable[[Event], None] | None = None
+) -> tuple[Result, RunDir]:
+    """Run a plan to its sealed and rendered end, `listen` hearing its events. Ctrl-C puts everything back first.
 
     Raises UnsafeError, before a run directory is made, for what may not be run now; StoreError.
     """
@@ -246,7 +254,7 @@ def carry_out(plan: Plan, reports: Path, consent: Consent | None = None) -> tupl
             run_dir.write(SUBJECT, subject_text(plan))
             facts = (*facts, subject_note(plan))
             say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
-            asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished)))
+            asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished), listen))
             run_dir.scrub(plan.experiment.origin.secrets)
             return rejudge(run_dir, catalog(), Progress(sys.stderr).judging), run_dir
     except UnsafeError:
@@ -270,7 +278,9 @@ def _finish(run_dir: Path, notes: list[NoteEvent]) -> None:
     notes.append(NoteEvent(at_ns=0, code="finished-earlier", text=text, level="warning"))
 
 
-async def _conduct(plan: Plan, run_dir: RunDir, locks: Locks, facts: tuple[NoteEvent, ...]) -> None:
+async def _conduct(
+    plan: Plan, run_dir: RunDir, locks: Locks, facts: tuple[NoteEvent, ...], listen: Callable[[Event], None] | None
+) -> None:
     import asyncio
 
     from harness.cli.progress import Progress
@@ -285,6 +295,8 @@ async def _conduct(plan: Plan, run_dir: RunDir, locks: Locks, facts: tuple[NoteE
         plan, run_dir, catalog(), Parts(session=session, engine=AsyncioEngine(), live=LiveWindow(plan))
     )
     conductor.recorder.listen(Progress(sys.stderr).event)
+    if listen is not None:
+        conductor.recorder.listen(listen)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _interrupt, conductor, number)

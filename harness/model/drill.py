@@ -151,6 +151,7 @@ class ExperimentStep:
     `expect` is the one verdict, with its cause, that this step wants: "FAIL:durable". None: PASS.
     """
 
+    kind: Literal["experiment"] = "experiment"
     id: str
     variants: tuple[Variant, ...]
     times: int
@@ -163,6 +164,7 @@ class ExperimentStep:
 class Say:
     """Something that a person tells others; with a `template` the words are rendered from the drill's facts."""
 
+    kind: Literal["say"] = "say"
     id: str
     text: str
     who: str
@@ -174,6 +176,7 @@ class Say:
 class Ask:
     """A question that a person answers: done is yes, failed is no."""
 
+    kind: Literal["ask"] = "ask"
     id: str
     text: str
     who: str
@@ -184,6 +187,7 @@ class Ask:
 class RunbookStep:
     """A step of a runbook carried out in a drill, by this person and in this time if the drill says so."""
 
+    kind: Literal["runbook"] = "runbook"
     id: str
     runbook: str
     action: RunbookAction

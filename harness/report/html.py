@@ -18,7 +18,7 @@ from harness.report.view import build_page
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render_html"]
+__all__ = ["render_html", "render_template"]
 
 
 @cache
@@ -56,9 +56,13 @@ def render_html(result: Result, extras: ReportExtras | None = None) -> str:
 
     Its own policy forbids every request, and every style and script but the page's own.
     """
+    return render_template("report.html.j2", page=build_page(result, extras))
+
+
+def render_template(template_name: str, /, **values: object) -> str:
+    """A page of ours from its template and values, under the same policy: style and script of the report, and nothing else."""
     style, script = _style(), _asset("page.js")
     own = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     policy = f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
-    page = build_page(result, extras)
-    template = _environment().get_template("report.html.j2")
-    return template.render(page=page, style=Markup(style), script=Markup(script), policy=policy) + "\n"
+    template = _environment().get_template(template_name)
+    return template.render(style=Markup(style), script=Markup(script), policy=policy, **values) + "\n"

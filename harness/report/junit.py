@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from harness.model.result import ObjectiveResult, Result, StepResult
@@ -10,7 +11,7 @@ from harness.model.verdict import Status, Verdict
 from harness.report.text import clean_result
 from harness.units import NS_PER_S
 
-__all__ = ["render_junit"]
+__all__ = ["Suite", "render_junit"]
 
 # XML 1.0 allows nothing else, escaped or not: one NUL would void the file for every reader.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -24,20 +25,22 @@ def _seconds(ns: int) -> str:
     return f"{max(ns, 0) / NS_PER_S:.3f}"
 
 
-class _Suite:
+class Suite:
     """Test cases under names that are all different: readers keep only the first of two alike."""
 
-    def __init__(self, result: Result) -> None:
-        run = result.run
-        self.classname = f"blackstart.{run.name}"
+    def __init__(self, name: str, *, timestamp: str, seconds: str, hostname: str) -> None:
+        self.classname = f"blackstart.{name}"
         self.root = ElementTree.Element("testsuites", {"name": "blackstart"})
-        self.suite = ElementTree.SubElement(
-            self.root,
-            "testsuite",
-            {"name": run.name, "timestamp": run.started_utc, "time": _seconds(run.duration_ns), "hostname": run.stack},
-        )
+        facts = {"name": name, "timestamp": timestamp, "time": seconds, "hostname": hostname}
+        self.suite = ElementTree.SubElement(self.root, "testsuite", {key: _xml(value) for key, value in facts.items()})
         self.counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
         self._names: set[str] = set()
+
+    def properties(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Numbers and names that belong to the whole; before any case."""
+        properties = ElementTree.SubElement(self.suite, "properties")
+        for name, value in pairs:
+            ElementTree.SubElement(properties, "property", {"name": _xml(name), "value": _xml(value)})
 
     def case(self, name: str, outcome: tuple[str, str, str] | None, *, seconds: str = "0.000", out: str = "") -> None:
         """One case; `outcome` is (element, type, message) unless it passed."""
@@ -56,6 +59,7 @@ class _Suite:
             ElementTree.SubElement(case, "system-out").text = _xml(out)
 
     def text(self) -> str:
+        """The file."""
         for element in (self.root, self.suite):
             for name, count in self.counts.items():
                 element.set(name, str(count))
@@ -122,10 +126,9 @@ def render_junit(result: Result) -> str:
     own characters.
     """
     result = clean_result(result)
-    suite = _Suite(result)
-    properties = ElementTree.SubElement(suite.suite, "properties")
-    for name, value in _properties(result):
-        ElementTree.SubElement(properties, "property", {"name": _xml(name), "value": _xml(value)})
+    run = result.run
+    suite = Suite(run.name, timestamp=run.started_utc, seconds=_seconds(run.duration_ns), hostname=run.stack)
+    suite.properties(_properties(result))
     reasons = "\n".join(f"{reason.verdict.value} {reason.code}: {reason.text}" for reason in result.reasons[:20])
     out = "\n".join(part for part in (result.sentence, reasons, *result.safety.commands[:20]) if part)
     suite.case("verdict", _verdict_outcome(result), seconds=_seconds(result.run.duration_ns), out=out)
@@ -138,6 +141,4 @@ def render_junit(result: Result) -> str:
     for step in result.steps:
         took = 0 if step.started_ns is None or step.ended_ns is None else step.ended_ns - step.started_ns
         suite.case(f"step {step.id}", _step_outcome(step), seconds=_seconds(took), out=step.output)
-    for element in suite.suite.iter("testsuite"):
-        element.attrib.update({name: _xml(value) for name, value in element.attrib.items()})
     return suite.text()
