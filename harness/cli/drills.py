@@ -51,6 +51,9 @@ def register(app: typer.Typer) -> None:
         epilog="Examples: blackstart drill run quarterly-region-loss --mode tabletop;"
         " blackstart drill run mine.yaml --mode rehearse --answers answers.yaml --json"
     )(run)
+    group.command(
+        epilog="Examples: blackstart drill schedule; blackstart drill schedule quarterly-region-loss --write schedules"
+    )(schedule)
     app.add_typer(group, name="drill")
 
 
@@ -273,3 +276,102 @@ def show_drill(result: DrillResult, run_dir: RunDir, json: bool) -> int:
         sys.stdout.write(f"{result.verdict}: {clean(result.sentence)}\n")
     say(f"report: {run_dir.path / 'report.html'}")
     return result.exit_code
+
+
+def schedule(
+    drill: Annotated[
+        str | None, typer.Argument(metavar="[DRILL]", help="Name or path; default: all in drills/.")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write files for GitHub, GitLab, Kubernetes, systemd and calendars."),
+    ] = None,
+    answers: Annotated[str | None, typer.Option(help="The answers file that written schedules name.")] = None,
+    image: Annotated[str, typer.Option(help="The image of the Kubernetes CronJob.")] = "blackstart:latest",
+    due_within: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Exit 0 if it was due so lately, else 4: a guard for schedulers."),
+    ] = None,
+    reports: ReportsOption = Path("reports"),
+    json: JsonFlag = False,
+) -> None:
+    """Show which drills are due and overdue, from the drills carried out; write the schedule for other schedulers."""
+    from harness.drill.rundir import earlier_drills
+    from harness.drill.schedule import due_of
+
+    now = datetime.now(UTC)
+    if due_within is not None:
+        raise typer.Exit(_due_now(load_drill_named(drill, None, None), due_within, now))
+    if write is not None:
+        _write_schedule(drill, write, answers, image, now)
+        return
+    names = (
+        [drill]
+        if drill is not None
+        else [str(path) for path in sorted(Path("drills").glob("*.yaml")) if _is_drill(path)]
+    )
+    past = earlier_drills(reports)
+    rows = [due_of(load_drill_named(name, None, None), past, now) for name in names]
+    if json:
+        show_json([{key: getattr(row, key) for key in row.__slots__} for row in rows])
+        return
+    show_rows(
+        ("drill", "state", "next", "last", "verdict"),
+        [(row.name, row.state, _minute(row.next), _minute(row.last), row.last_verdict or "-") for row in rows],
+    )
+
+
+def _is_drill(path: Path) -> bool:
+    """Whether the document says that it is a drill: gates are kept in the same folder."""
+    from harness.spec.nodes import ScalarNode
+    from harness.spec.yaml_text import read
+
+    kind = read(path).get("kind")
+    return isinstance(kind, ScalarNode) and kind.value == "drill"
+
+
+def _minute(moment: datetime | None) -> str:
+    return "-" if moment is None else moment.isoformat(sep=" ", timespec="minutes")
+
+
+def _due_now(drill: Drill, within: str, now: datetime) -> int:
+    """0 when the drill was due within that time before now, else the exit code of a refusal."""
+    from datetime import timedelta
+
+    from harness.drill.schedule import due_since
+    from harness.errors import SpecError
+    from harness.model.verdict import EXIT_CODES, Verdict
+    from harness.units import parse_duration
+
+    try:
+        span = timedelta(microseconds=parse_duration(within) / 1_000)
+    except ValueError as exc:
+        raise SpecError(f"--due-within: {exc}") from exc
+    if drill.schedule is None:
+        raise SpecError(f"{drill.source}: drill {drill.name} has no `schedule:`")
+    since = due_since(drill.schedule, now)
+    if since is not None and now - since <= span:
+        say(f"{drill.name} is due since {_minute(since)}")
+        return 0
+    say(f"{drill.name} is not due now; last due {_minute(since)}")
+    return EXIT_CODES[Verdict.REFUSED]
+
+
+def _write_schedule(drill: str | None, folder: Path, answers: str | None, image: str, now: datetime) -> None:
+    from harness.drill.schedule_files import Command, schedule_files
+    from harness.errors import StoreError
+
+    path = find_drill(drill)
+    made = _planned(drill, None, None)
+    inside = path if not path.is_absolute() else Path(made.drill.name)
+    command = Command(
+        document=str(inside), answers=answers, image=image, longest_ns=made.longest_ns, folder=str(Path.cwd())
+    )
+    for name, text in schedule_files(made.drill, command, now).items():
+        target = folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(text.encode())
+        except OSError as exc:
+            raise StoreError(f"{target}: cannot write: {exc.strerror}") from exc
+        sys.stdout.write(f"{target}\n")
