@@ -34,6 +34,7 @@ ALLOWED |= {
     "run": EVERYTHING_BELOW_RUN,
     "drill": EVERYTHING_BELOW_RUN | {"run"},
     "cli": EVERYTHING_BELOW_RUN | {"run", "drill"},
+    "__main__": {"cli"},
     "reference": set(),
     "proxy.server": {"errors", "units"},
 }

@@ -14,6 +14,7 @@ import typer
 from harness.cli.documents import ProfileOption, SetOption, load, the_only_experiment
 from harness.cli.evidence import ReportsOption
 from harness.cli.output import JsonFlag, say, show_json, show_rows
+from harness.cli.pipeline import tell_pipeline
 from harness.units import format_duration
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def run(
         raise typer.Exit(_run_series(plans, reports, consent, expect, json))
     result, run_dir = carry_out(plans[0], reports, consent)
     show(result, run_dir, json)
-    raise typer.Exit(_exit_code(result, expect))
+    code = _exit_code(result, expect)
+    tell_pipeline(result, run_dir, as_expected=code == 0)
+    raise typer.Exit(code)
 
 
 def _experiment(name: str | None, sets: list[str] | None, profile: str | None, frozen: Path | None) -> Experiment:
@@ -113,6 +116,8 @@ def _run_series(plans: list[Plan], reports: Path, consent: Consent, expect: str 
     for number, plan in enumerate(plans, start=1):
         say(f"\n== run {number} of {len(plans)}")
         result, run_dir = carry_out(plan, reports, consent)
+        as_expected = result.verdict is Verdict.PASS if expect is None else matches_expectation(result, expect)
+        tell_pipeline(result, run_dir, as_expected=as_expected)
         runs.append((plan, result, run_dir))
         if not json:
             sys.stdout.write(render_terminal(result, 100, sys.stdout.isatty()) + "\n")

@@ -189,7 +189,7 @@ def test_json_refuses_what_is_no_number(samples: ModuleType) -> None:
 
 def test_all_outputs_by_file_name(samples: ModuleType) -> None:
     made = outputs(samples.passing(), samples.extras())
-    assert sorted(made) == ["junit.xml", "report.html", "summary.md"]
+    assert sorted(made) == ["junit.xml", "metrics.txt", "report.html", "summary.md"]
     assert all(text.endswith("\n") for text in made.values())
 
 
