@@ -218,7 +218,8 @@ def history_of(seen: Answers, faults: tuple[Event, ...] | None = None, group: np
     empty = OpTable.of([scene.Op(op=0, f="add", intended_ns=0, outcome="ok")])._table.to_pylist()[0]
     arrays = [pa.array(columns[name]) if name in columns else pa.array([empty[name]] * total) for name in schema.names]
     table = pa.table(dict(zip(schema.names, arrays, strict=True))).cast(schema)
-    events = scene.events_of([], list(scene.fault_events()) if faults is None else list(faults))
+    # No model: these scripts say nothing of data, and to look for lost writes takes most of the time.
+    events = scene.events_of([], list(scene.fault_events()) if faults is None else list(faults), model=None)
     return History(ops=OpTable(table), events=events)
 
 
