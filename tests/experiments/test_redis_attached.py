@@ -74,7 +74,7 @@ def test_an_attached_redis_is_cut_off_measured_and_left_running(redis: tuple[int
         name: measures["instants"][f"{name}_ns"] for name in ("detection", "failover", "failback")
     } == dict.fromkeys(("detection", "failover", "failback"))
     assert why["detection"] == "unknown: the stack file names no events (`signals:`)"
-    assert why["failover"] == "unknown: no operation says under which epoch it was served"
+    assert why["failover"] == "unknown: no operation says under which epoch, or by which instance, it was served"
     assert why["failback"] == "unknown: no operation says which region served it"
     report = (done.path / "report.html").read_text()
     for text in why.values():

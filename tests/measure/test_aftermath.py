@@ -103,3 +103,34 @@ def test_retries_are_amplified_by_attempts_during_over_before() -> None:
     assert abs(found.attempts_before - 1.5) < 0.01
     assert abs(found.attempts_during - 3) < 0.01
     assert abs(found.retry_amplification - 2) < 0.02
+
+
+def test_failback_is_when_traffic_is_shared_as_before_and_stays_so() -> None:
+    """All in eu before the kill, all in us until 2 s after the revert, then in eu again: 10 s, told in steps of 1 s."""
+    back = REVERT + 2 * S
+    ops = [
+        replace(op, region="eu" if op.intended_ns < EFFECT or op.intended_ns >= back else "us") if op.region else op
+        for op in scene.ops_of(outages=(scene.outage(1),))
+    ]
+    found = moments(ops)
+    assert 10 * S <= found.failback_ns <= 11 * S
+    # 3 of 100 elsewhere is within 5 points; half of it is not.
+    some = [replace(op, region="us") if op.region and op.op % 33 == 0 else op for op in ops]
+    assert 10 * S <= moments(some).failback_ns <= 11 * S
+    half = [replace(op, region="us") if op.region and op.intended_ns >= back and op.op % 2 else op for op in ops]
+    assert moments(half).failback_ns is None
+
+
+def test_nobody_is_named_when_the_last_error_and_the_revert_are_too_near_to_tell() -> None:
+    """Service was back 40 ms before the revert, which the ops around it cannot tell from after it."""
+    ends = REVERT - 40 * MS - (EFFECT + MS)
+    ops = scene.ops_of(outages=(scene.outage(ends / S),))
+    quiet = [op for op in ops if op.phase != "load" or not REVERT - 40 * MS <= op.intended_ns < REVERT + 5 * MS]
+    recovery = measure(scene.history_of(quiet), scene.plan_of()).recovery
+    assert recovery.recovered_by == "unclear"
+    assert recovery.interval.lo_ns <= ends + MS <= recovery.interval.hi_ns
+    by = {
+        length: measure(scene.history_of(scene.ops_of(outages=(scene.outage(length),))), scene.plan_of()).recovery
+        for length in (1, 8.5)
+    }
+    assert {length: one.recovered_by for length, one in by.items()} == {1: "stack", 8.5: "revert"}
