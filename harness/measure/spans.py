@@ -100,11 +100,31 @@ def find_spans(population: Population, rule: Rule, cuts_ns: Iterable[int] = ()) 
     found: list[Span] = []
     for first_window, after in zip(starts.tolist(), ends.tolist(), strict=True):
         low = max(int(begin[first_window]), found[-1].last + 1 if found else 0)
+        if low > int(begin[first_window]) and not _stands_alone(
+            population.bad, rule, (low, first_window, after), begin
+        ):
+            continue
         while low < after:
             span, low = _next_span(population, (low, after), stray, cuts)
             if span is not None:
                 found.append(span)
     return tuple(found)
+
+
+def _stands_alone(bad: Bools, rule: Rule, region: tuple[int, int, int], begin: Ints) -> bool:
+    """Whether some window from `first` to `after` violates by its ops from `low` on, without those of an earlier disruption.
+
+    A window that the last bad ops of an outage have nearly left violates once more through one stray error.
+    """
+    low, first, after = region
+    sums = np.concatenate(([0], np.cumsum(bad[low:after], dtype=np.int64)))
+    for end in range(max(first, low), after):
+        start = max(low, int(begin[end]))
+        size, bads = end + 1 - start, int(sums[end + 1 - low] - sums[start - low])
+        below = bads > (1 - rule.level_ratio) * size + 1e-9
+        if below and bads >= critical_bad(size, rule.bad_upper_ratio):
+            return True
+    return False
 
 
 def _next_span(
