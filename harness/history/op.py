@@ -21,6 +21,7 @@ class Op:
     of a list of values or of one value. `writer` changes after an `info`. `cut`: still open when the drain ended: `done_ns`
     is then the cut. `later`: not an arrival of its own, intended when the profile's code reached it. `wrong`: content was
     not as the profile expected. `broken`: it ended after its first byte without its end (mid-stream).
+    `gap_ns`: the longest wait from one chunk to the next; None for fewer than two.
     """
 
     op: int
@@ -54,3 +55,4 @@ class Op:
     later: bool = False
     wrong: bool = False
     broken: bool = False
+    gap_ns: int | None = None

@@ -44,6 +44,7 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("later", "bool", False),
     ("wrong", "bool", False),
     ("broken", "bool", False),
+    ("gap_ns", "int64", True),
 )
 """(name, type, nullable) of every column; "dict" is a dictionary of strings with int32 codes."""
 

@@ -25,6 +25,7 @@ __all__ = ["MISSING", "OpTable"]
 
 MISSING = int(np.iinfo(np.int64).min)
 _INTS = {"int16", "int32", "int64"}
+_LATER = frozenset({"gap_ns"})  # columns that histories recorded before they came do not have: null there
 _KINDS = {name: kind for name, kind, _ in COLUMNS}
 
 Ints = NDArray[np.int64]
@@ -145,7 +146,10 @@ def _read_part(file: Path) -> Any:
 
     schema = arrow_schema()
     try:
-        return pq.read_table(file).select(schema.names).unify_dictionaries().cast(schema)
+        table = pq.read_table(file)
+        for name in _LATER.difference(table.column_names):
+            table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
+        return table.select(schema.names).unify_dictionaries().cast(schema)
     except (pa.ArrowException, OSError, KeyError) as exc:
         raise StoreError(f"{file}: not a readable history: {exc}") from exc
 

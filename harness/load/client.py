@@ -69,7 +69,11 @@ def open_session(entry: str, timeout_s: float, shared: dict[str, Any]) -> aiohtt
 
 
 async def close_shared(shared: dict[str, Any]) -> None:
-    """Close the worker's connector, if any session was ever opened."""
+    """Close the worker's connections, if any were ever opened."""
     connector = shared.pop("connector", None)
     if connector is not None:
         await connector.close()
+    if "lean" in shared:
+        from harness.load.lean import close_idle
+
+        close_idle(shared)

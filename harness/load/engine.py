@@ -171,6 +171,10 @@ class AsyncioEngine:
         except (ValueError, KeyError, TypeError) as exc:
             raise SpecError(f"load.arrival: {exc}") from exc
         self._closed_loop = spec.users is not None
+        for entry in (job.entry, *job.regions.values()):
+            refusal = self._profile.cannot_ask(entry)
+            if refusal is not None:
+                raise UnsafeError(refusal, remedy="say client: aiohttp in load.with")
         trace_s = () if spec.trace is None else read_trace(spec.trace)
         needed = capacity(job, spec, self._profile.users_wanted(), trace_s)
         _check_files(needed.files_per_worker(job.workers), needed.users_max)
@@ -244,7 +248,8 @@ class AsyncioEngine:
         """Start one worker on its end of a socket pair; what it prints comes back over a pipe."""
         loop = asyncio.get_running_loop()
         self._links.append(link)
-        ours, reader = _process(link)
+        assert self._profile is not None
+        ours, reader = _process(link, swift=self._profile.swift())
         await loop.create_connection(lambda: link, sock=ours)
         tail, _ = await loop.connect_read_pipe(lambda: _Tail(link), os.fdopen(reader, "rb"))
         self._tails.append(tail)
@@ -271,13 +276,13 @@ class AsyncioEngine:
             tail.close()
 
 
-def _process(link: _Link) -> tuple[socket.socket, int]:
+def _process(link: _Link, *, swift: bool) -> tuple[socket.socket, int]:
     """Start the link's process; our end of its socket and of the pipe that it prints to."""
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
     try:
         link.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.load.worker", "--fd", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "harness.load.worker", "--fd", str(theirs.fileno()), *["--swift"] * swift],
             stdin=subprocess.DEVNULL,
             stdout=writer,
             stderr=writer,

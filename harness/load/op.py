@@ -34,9 +34,9 @@ class OpContext:
     """
 
     __slots__ = (
-        "_attempted", "_guard", "_maybe", "_requests", "_sends", "_token", "_user", "attempts", "bytes", "cached", "chunks",
-        "cut", "degraded", "epoch", "error", "f", "first_ns", "idem", "intended_ns", "key", "later", "op", "phase",
-        "region", "result", "sent_ns", "served_by", "session", "status", "value", "version", "writer", "wrong",
+        "_attempted", "_chunk_ns", "_guard", "_maybe", "_requests", "_sends", "_token", "_user", "attempts", "bytes", "cached",
+        "chunks", "cut", "degraded", "epoch", "error", "f", "first_ns", "gap_ns", "idem", "intended_ns", "key", "later", "op",
+        "phase", "region", "result", "sent_ns", "served_by", "session", "status", "value", "version", "writer", "wrong",
     )  # fmt: skip
 
     def __init__(self, user: User, f: str, words: tuple[str | None, str | None, str | None, str | None]) -> None:
@@ -58,6 +58,8 @@ class OpContext:
         self.result: Any = None
         self.attempts, self.chunks, self.bytes = 1, 0, 0
         self.wrong, self.cut = False, False
+        self.gap_ns: int | None = None  # the longest wait between two chunks
+        self._chunk_ns = 0
         self._maybe = False  # an earlier wire attempt ended unanswered
         self._attempted = 0
         self._requests, self._sends = 0, 0  # HTTP requests begun, and begun to be sent
@@ -66,10 +68,14 @@ class OpContext:
 
     def chunk(self, size_bytes: int = 0) -> None:
         """Note one piece of a stream; the first is the op's first byte."""
+        now_ns = self._user._now_ns()
         self.chunks += 1
         self.bytes += size_bytes
         if self.chunks == 1:
-            self.first_ns = self._user._now_ns()
+            self.first_ns = now_ns
+        else:
+            self.gap_ns = max(self.gap_ns or 0, now_ns - self._chunk_ns)
+        self._chunk_ns = now_ns
 
     def expect(self, got: object, want: object) -> None:
         """Compare content: an op whose answer is not as it must be is not good, whatever its status."""
@@ -152,7 +158,7 @@ class OpContext:
             self.intended_ns, self.sent_ns, self.first_ns, done_ns, outcome, _clean(self.error), self.status,
             _clean(self.served_by), _clean(region), self.epoch, _clean(self.version), _clean(self.degraded),
             self.cached, min(self.attempts, _MAX_INT16), self.chunks, self.bytes, result, self.phase, self.cut,
-            self.later, self.wrong, broken,
+            self.later, self.wrong, broken, self.gap_ns,
         )  # fmt: skip
 
 
@@ -161,7 +167,7 @@ def dropped_row(op: int, f: str, group: str | None, intended_ns: int, place: tup
     phase, region = place
     return (
         op, -1, "", group, None, f, None, None, None, intended_ns, None, None, None, "dropped", "no user left", None,
-        None, region, None, None, None, None, 1, 0, 0, None, phase, False, False, False, False,
+        None, region, None, None, None, None, 1, 0, 0, None, phase, False, False, False, False, None,
     )  # fmt: skip
 
 

@@ -19,8 +19,12 @@ __all__ = [
     "NO_EFFECT_STATUSES",
     "READ_WORDS",
     "Broken",
+    "Disconnected",
     "Ending",
+    "NotHttp",
+    "PayloadBroken",
     "Rejected",
+    "StatusError",
     "classify",
     "is_write",
 ]
@@ -52,6 +56,26 @@ class Rejected(Exception):
 
 class Broken(Exception):
     """Raised by a profile when a stream ended before its end: `info` on a write, and marked as broken in mid-stream."""
+
+
+class Disconnected(ConnectionError):
+    """The lean client's: the connection ended before any answer."""
+
+
+class PayloadBroken(ConnectionError):
+    """The lean client's: the answer ended before its end."""
+
+
+class NotHttp(ConnectionError):
+    """The lean client's: what came back is no HTTP."""
+
+
+class StatusError(Exception):
+    """The lean client's: a status of 400 or above, from `raise_for_status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"http {status}")
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +116,10 @@ def classify(
 
 def _status(exc: BaseException) -> int | None:
     """The HTTP status that an exception carries; None when it is none of that sort."""
+    if isinstance(exc, StatusError):
+        return exc.status
     client = sys.modules.get("aiohttp")
-    if client is not None and isinstance(exc, client.ClientResponseError) and exc.status:
+    if client is not None and isinstance(exc, client.ClientResponseError) and exc.status and not _garbled(exc):
         return int(exc.status)
     return None
 
@@ -104,6 +130,16 @@ def _refusal(exc: BaseException, status: int) -> str:
         named = (getattr(exc, "headers", None) or {}).get("content-type", "")
         return f"not JSON: {named.partition(';')[0].strip() or 'no content type'}"
     return f"http {status}"
+
+
+def _garbled(exc: BaseException) -> bool:
+    """Whether the answer was no HTTP. aiohttp gives such an exception a status of its own, 400, that no server sent."""
+    client = sys.modules.get("aiohttp")
+    return isinstance(exc, NotHttp) or (
+        client is not None
+        and isinstance(exc, client.ClientResponseError)
+        and isinstance(exc.__cause__, client.http_exceptions.HttpProcessingError)
+    )
 
 
 def _never_connected(exc: BaseException) -> bool:
@@ -124,8 +160,10 @@ def _word(exc: BaseException, unsent: bool | None) -> str:
         return "unresolved"
     if isinstance(exc, ConnectionResetError) or getattr(exc, "errno", None) in {errno.ECONNRESET, errno.EPIPE}:
         return "reset"
-    if type(exc).__name__ in {"ServerDisconnectedError", "IncompleteReadError"}:
+    if _garbled(exc):
+        return "not-http"
+    if isinstance(exc, Disconnected) or type(exc).__name__ in {"ServerDisconnectedError", "IncompleteReadError"}:
         return "eof"
-    if type(exc).__name__ == "ClientPayloadError":
+    if isinstance(exc, PayloadBroken) or type(exc).__name__ == "ClientPayloadError":
         return "payload-broken"
     return type(exc).__name__

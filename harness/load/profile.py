@@ -44,8 +44,8 @@ def load_profile(profile: str, options: JsonObject) -> type[User]:
 def option_types(cls: type[User]) -> dict[str, Any]:
     """The options of a profile: name -> annotation of each public annotated class attribute, base to derived.
 
-    Those of `User` itself are no options, except as a derived class annotates them anew. Raises SpecError for an
-    annotation that names nothing.
+    A trailing underscore is left out (`client_` is the option `client`). Those of `User` itself are no
+    options, except as a derived class annotates them anew. Raises SpecError for an annotation that names nothing.
     """
     names = [
         name
@@ -58,7 +58,9 @@ def option_types(cls: type[User]) -> dict[str, Any]:
         hints = get_type_hints(cls, include_extras=True)
     except (NameError, TypeError) as exc:
         raise _wrong("load.profile", f"{cls.__name__}: an annotation cannot be read: {exc}", None) from exc
-    return {name: hints[name] for name in dict.fromkeys(names) if get_origin(hints[name]) is not ClassVar}
+    return {
+        name.removesuffix("_"): hints[name] for name in dict.fromkeys(names) if get_origin(hints[name]) is not ClassVar
+    }
 
 
 def _values(cls: type[User], options: JsonObject) -> tuple[dict[str, Any], list[Problem]]:
@@ -66,6 +68,7 @@ def _values(cls: type[User], options: JsonObject) -> tuple[dict[str, Any], list[
     from pydantic.errors import PydanticSchemaGenerationError
 
     types, values, problems = option_types(cls), {}, []
+    attributes = {name: f"{name}_" if f"{name}_" in get_type_hints(cls) else name for name in types}
     for name, value in options.items():
         where = f"load.with.{name}"
         if name not in types:
@@ -73,7 +76,7 @@ def _values(cls: type[User], options: JsonObject) -> tuple[dict[str, Any], list[
             continue
         try:
             # JSON mode: a YAML list may be a tuple, but text is never taken for a number
-            values[name] = TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
+            values[attributes[name]] = TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
         except ValidationError as exc:
             said = exc.errors()[0]["msg"]
             said = said[0].lower() + said[1:]

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from harness.load.op import OpContext
 from harness.load.outcomes import MODELS
@@ -15,6 +15,7 @@ from harness.load.outcomes import MODELS
 if TYPE_CHECKING:
     import aiohttp
 
+    from harness.load.http_client import HttpClient
     from harness.load.record import Recorder, Row
 
 __all__ = ["Desk", "HttpUser", "Place", "User"]
@@ -101,6 +102,17 @@ class User:
         """How many users there should be from the start, when the document does not ask for more."""
         return 1
 
+    @classmethod
+    def swift(cls) -> bool:
+        """Whether its workers run on uvloop: worth it where the loop, and not the HTTP library, is what costs."""
+        return False
+
+    @classmethod
+    def cannot_ask(cls, entry: str) -> str | None:
+        """Why users of this class cannot speak to that entry; None when they can."""
+        del entry
+        return None
+
     # ---- what a profile uses --------------------------------------------------------------------------------------
 
     @property
@@ -183,6 +195,28 @@ class HttpUser(User):
     """
 
     no_effect: tuple[int, ...] = ()
+
+    @property
+    def wire(self) -> HttpClient:
+        """What the built-in profiles ask through: the session, or the lean client where `client_` says so."""
+        if getattr(self, "client_", None) != "lean":
+            return cast("HttpClient", self.client)
+        lean: HttpClient | None = self.__dict__.get("_lean")
+        if lean is None:
+            from harness.load.lean import LeanClient
+
+            lean = self.__dict__["_lean"] = LeanClient(self.entry, self._timeout_s, self._desk.shared)
+        return lean
+
+    @classmethod
+    def swift(cls) -> bool:
+        return getattr(cls, "client_", None) == "lean"
+
+    @classmethod
+    def cannot_ask(cls, entry: str) -> str | None:
+        if getattr(cls, "client_", None) == "lean" and not entry.startswith("http://"):
+            return f"the lean client speaks plain HTTP only, not {entry!r}"
+        return None
 
     @property
     def client(self) -> aiohttp.ClientSession:

@@ -19,7 +19,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from harness.load.capacity import capacity
 from harness.load.dispatch import Assignment, Dispatcher
@@ -68,8 +68,7 @@ class Worker(asyncio.Protocol):
     # ---- the socket -------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of a class of its own
 
     def data_received(self, data: bytes) -> None:
         self._inbox.extend(self._unpacker.feed(data))
@@ -318,12 +317,18 @@ def main() -> None:
     """Entry of the process."""
     parser = argparse.ArgumentParser(prog="harness.load.worker")
     parser.add_argument("--fd", type=int, required=True)
-    fd = parser.parse_args().fd
+    parser.add_argument("--swift", action="store_true", help="run on uvloop; pacing does not use a loop's timers")
+    told = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGHUP):  # the engine decides when load ends
         signal.signal(number, signal.SIG_IGN)
     _allow_files()
     sys.setswitchinterval(_SWITCH_S)
-    asyncio.run(_run(fd))
+    if told.swift:
+        import uvloop
+
+        uvloop.run(_run(told.fd))
+    else:
+        asyncio.run(_run(told.fd))
 
 
 def _allow_files() -> None:

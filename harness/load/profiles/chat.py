@@ -10,14 +10,13 @@ import asyncio
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.load import Broken, HttpUser
 from harness.load.sse import SseSplitter
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
-
+    from harness.load.http_client import HttpReply
     from harness.load.op import OpContext
 
 __all__ = ["ChatUser"]
@@ -46,6 +45,7 @@ class ChatUser(HttpUser):
 
     model = "log"
 
+    client_: Literal["aiohttp", "lean"] = "aiohttp"
     sessions: int = 200
     stream: bool = True
     max_tokens: int = 16
@@ -105,7 +105,7 @@ class ChatUser(HttpUser):
     async def final(self) -> None:
         async with self.op("read", key=self.session) as op:
             path = self.session_path.format(session=self.session)
-            async with self.client.get(path, headers=self._credentials()) as reply:
+            async with self.wire.request("GET", path, headers=self._credentials()) as reply:
                 op.served_by = reply.headers.get(self.served_by_header)
                 if reply.status in self.missing_statuses:
                     op.result = []
@@ -130,7 +130,7 @@ class ChatUser(HttpUser):
         }
         async with (
             self.op("append", key=self.session, value=value, idem=idem) as op,
-            self.client.post(self.path, json=request, headers=headers) as reply,
+            self.wire.request("POST", self.path, json=request, headers=headers) as reply,
         ):
             self._note(op, reply)
             reply.raise_for_status()
@@ -142,7 +142,7 @@ class ChatUser(HttpUser):
             if sha:
                 op.expect(hashlib.sha256(text.encode()).hexdigest(), sha)
 
-    async def _streamed(self, op: OpContext, reply: ClientResponse) -> tuple[str, str | None]:
+    async def _streamed(self, op: OpContext, reply: HttpReply) -> tuple[str, str | None]:
         """The text and the declared digest of a stream that came to its end. Raises Broken for any other."""
         events, sha, finished = SseSplitter(), None, False
         text: list[str] = []
@@ -164,7 +164,7 @@ class ChatUser(HttpUser):
                 finished = finished or reason is not None
         raise Broken("cut stream" if not finished or events.pending else "no end of stream")
 
-    async def _whole(self, op: OpContext, reply: ClientResponse) -> tuple[str, str | None]:
+    async def _whole(self, op: OpContext, reply: HttpReply) -> tuple[str, str | None]:
         body = await reply.read()
         op.bytes = len(body)
         answer = _object(body)
@@ -191,7 +191,7 @@ class ChatUser(HttpUser):
                 return declared
         return None
 
-    def _note(self, op: OpContext, reply: ClientResponse) -> None:
+    def _note(self, op: OpContext, reply: HttpReply) -> None:
         headers = reply.headers
         op.served_by, op.region = headers.get(self.served_by_header), headers.get(self.region_header)
         op.version = headers.get(self.version_header)
