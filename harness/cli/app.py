@@ -23,6 +23,7 @@ from harness.cli import (
     gating,
     halting,
     hosting,
+    importing,
     proxying,
     starting,
 )
@@ -66,6 +67,7 @@ for commands in (
     catalogue,
     checking,
     evidence,
+    importing,
     comparing,
     gating,
     aftercare,
