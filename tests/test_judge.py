@@ -235,6 +235,25 @@ def test_what_outranks_a_pass(more, verdict: Verdict) -> None:
     assert run(more=(more,)).verdict is verdict
 
 
+def test_a_run_refused_before_anything_was_broken_fails_no_objective() -> None:
+    """What was there before the drill is no result of it: exit 4, not 1."""
+    limits = (scene.rule("good", ">=", 1.0, "ratio"),)
+    refused = NoteEvent(at_ns=EFFECT, code="refused", text="steady state not met: good >= 99%", level="refused")
+    result = run(plan=scene.plan_of(limits=limits), faults=[], more=(refused,))
+    assert result.objectives[0].status is Status.MISSED
+    assert (result.verdict, result.exit_code) == (Verdict.REFUSED, 4)
+    assert {reason.verdict for reason in result.reasons} == {Verdict.REFUSED}
+
+
+def test_a_steady_state_that_the_record_cannot_show_proves_nothing() -> None:
+    plan = scene.plan_of()
+    steady = replace(
+        plan.experiment.steady_state, require=(scene.rule("probe.lag.max", "<=", 1, "number"),), after=False
+    )
+    result = run(plan=replace(plan, experiment=replace(plan.experiment, steady_state=steady)))
+    assert result.verdict is Verdict.INCONCLUSIVE and codes(result) == {"steady-state"}
+
+
 def test_unresolved_faults_make_it_dirty() -> None:
     history = scene.history_of(scene.ops_of(outages=(scene.outage(1),)))
     assert judged(history, safety=Safety(unresolved=("eu-down@gw-eu",))).verdict is Verdict.DIRTY

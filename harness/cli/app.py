@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -78,6 +79,7 @@ for commands in (
 ):
     commands.register(app)
 
+_SIGPIPE_EXIT = 141
 _EXITS: tuple[tuple[type[HarnessError], int], ...] = (
     (SpecError, SPEC_EXIT),
     (UnsafeError, EXIT_CODES[Verdict.REFUSED]),
@@ -87,8 +89,17 @@ _EXITS: tuple[tuple[type[HarnessError], int], ...] = (
 )
 
 
+def _exit_unread() -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(_SIGPIPE_EXIT)
+
+
 def run() -> None:
-    """Carry out the command line. Errors go to stderr in words; a broken pipe (`| head`) is nobody's error."""
+    """Carry out the command line. Errors go to stderr in words.
+
+    What we did not foresee is no verdict about the stack: exit 6, never the 1 of a FAIL. Of a reader that went away (`| head`)
+    nothing is said, and the exit code is a shell's, 141: whatever was to be told, a verdict too, nobody has read it.
+    """
     try:
         app(prog_name="blackstart")
     except HarnessError as exc:
@@ -97,5 +108,12 @@ def run() -> None:
             sys.stderr.write(f"   to undo it by hand: {command}\n")
         sys.exit(next((code for kind, code in _EXITS if isinstance(exc, kind)), EXIT_CODES[Verdict.ERROR]))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        _exit_unread()
+    except SystemExit as exc:
+        if isinstance(exc.__context__, BrokenPipeError):  # typer's own code for it is 1
+            _exit_unread()
+        raise
+    except Exception as exc:
+        traceback.print_exc()
+        sys.stderr.write(f"this is a defect of blackstart, not of what it was used on: {type(exc).__name__}: {exc}\n")
+        sys.exit(EXIT_CODES[Verdict.ERROR])

@@ -72,8 +72,10 @@ def reasons(
     faults, steps = facts
     found = [*_unsafe(case, faults, safety), *_cut_short(case.history), *_incomplete(case.history)]
     over = any(reason.verdict in (Verdict.REFUSED, Verdict.ABORTED) for reason in found)
-    found += _judged(objectives)
-    if not over or any(fault.effect for fault in faults):
+    injected = any(fault.effect for fault in faults)
+    if injected or not any(reason.verdict is Verdict.REFUSED for reason in found):
+        found += _judged(objectives)  # where nothing was broken, what a limit of the drill says was not put to the test
+    if not over or injected:
         found += _unproven(case, faults, steps) + _instrument(case, known)
         found += [_because(Verdict.INCONCLUSIVE, "untrusted-load", o.why) for o in objectives if is_doubt(o.why)]
     if not objectives:
@@ -202,8 +204,9 @@ def _instrument(case: Case, known: Validity) -> list[Reason]:
     elif report is not None and not known.accounted:
         text = f"load unaccounted for: {known.started} started, {known.ended} ended, {len(case.history.ops)} recorded"
         found.append(_because(Verdict.INCONCLUSIVE, "unaccounted", text))
-    if known.steady_state_met is False:
-        text = f"the steady state was not met before the faults: {steady_status(case, steady_span(case.history))[1]}"
+    if known.steady_state_met is not True and case.plan.experiment.steady_state.require:
+        told = "was not met" if known.steady_state_met is False else "is not known to have been met"
+        text = f"the steady state {told} before the faults: {steady_status(case, steady_span(case.history))[1]}"
         found.append(_because(Verdict.INCONCLUSIVE, "steady-state", text))
     inject = case.history.phase("inject")
     for disruption in measures.disruptions:
