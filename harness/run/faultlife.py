@@ -19,7 +19,7 @@ from harness.model.catalog import FaultKind
 from harness.model.plan import PlannedFault, Target
 from harness.model.ports import Deadlined, Injector, Layered
 from harness.run.holds import Hold, Holds, Layer, hold_of
-from harness.run.journal import Intent, Journal, Reverted
+from harness.run.journal import Intent, Journal, JournalView, Reverted
 from harness.run.recorder import Recorder
 from harness.run.undo import finish, patience_ns
 from harness.run.world import RunWorld
@@ -34,6 +34,7 @@ DEADLINE_SLACK_NS = 45_000_000_000
 
 Longer than `apply` may take: what the reaper put back must not be applied after it.
 """
+ENDED = "the reaper has put it back already: this process was stopped, or is too late"
 
 
 @dataclass(slots=True)
@@ -157,8 +158,12 @@ class FaultLife:
     async def _apply(self, standing: _Standing) -> None:
         self._emit(standing.target, "applying")
         try:
+            self._refuse_ended(standing)
             async with asyncio.timeout(_limit_s(APPLY_LIMIT_S, standing.injector)):
                 await self._apply_layer(standing)
+            if self._is_ended(standing):  # in that very moment: it stands again, and the journal must say so
+                self._journal.append(standing.intent)
+                raise InjectError(ENDED)
         except (HarnessError, TimeoutError) as exc:
             self._emit(standing.target, "failed", f"apply: {exc or 'took too long'}")
             raise InjectError(f"{standing.target.name}: {exc or 'apply took too long'}") from exc
@@ -166,6 +171,16 @@ class FaultLife:
         present, what, seen_ns = await self._look(standing)
         standing.witnessed = present
         self._emit(standing.target, "witnessed" if present else "not-witnessed", what, seen_ns)
+
+    def _is_ended(self, standing: _Standing) -> bool:
+        """Whether the reaper has put this intent back: this process was stopped for long, or is very late."""
+        if not self._journal.disturbed:
+            return False
+        return standing.intent.id not in JournalView.read(self._journal.path).open
+
+    def _refuse_ended(self, standing: _Standing) -> None:
+        if self._is_ended(standing):
+            raise InjectError(ENDED)
 
     async def _apply_layer(self, standing: _Standing) -> None:
         """Apply; over layers of the same kind only what this one adds."""

@@ -151,14 +151,19 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 class Journal:
-    """Appends to a journal file. Every `append` is on disk when it returns. Raises StoreError when that fails."""
+    """Appends to a journal file. Every `append` is on disk when it returns. Raises StoreError when that fails.
+
+    `disturbed`: somebody else has written to it since this was opened, and may have put back what it says.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written = 0
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             size = os.fstat(self._fd).st_size
             self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+            self._found = size
         except OSError as exc:
             raise StoreError(f"{path}: cannot open the undo journal: {exc.strerror}") from exc
 
@@ -167,7 +172,9 @@ class Journal:
         if self._torn:
             line = b"\n" + _adapter().dump_json(Resumed()) + b"\n" + line
         try:
-            if os.write(self._fd, line) != len(line):
+            count = os.write(self._fd, line)
+            self._written += count
+            if count != len(line):
                 self._torn = True
                 raise OSError("short write")
             os.fsync(self._fd)
@@ -175,13 +182,17 @@ class Journal:
         except OSError as exc:
             raise StoreError(f"{self.path}: cannot write the undo journal: {exc}") from exc
 
+    @property
+    def disturbed(self) -> bool:
+        return os.fstat(self._fd).st_size != self._found + self._written
+
     def close(self) -> None:
         os.close(self._fd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalView:
-    """A journal as read back. `opened` is None for one that holds nothing yet."""
+    """A journal as read back. `opened` is None for one that holds nothing yet; `open` are ids of intents not yet resolved."""
 
     opened: Opened | None
     intents: tuple[Intent, ...]
@@ -189,6 +200,7 @@ class JournalView:
     spawned: tuple[Spawned, ...]
     made: tuple[Made, ...]
     closed: bool
+    open: frozenset[str]
     began: tuple[str, ...] = ()
 
     @classmethod
@@ -201,19 +213,41 @@ class JournalView:
                 opened = replace(opened, links=record.recipe)
         return cls(
             opened=opened,
-            intents=tuple(record for record in records if isinstance(record, Intent)),
+            intents=tuple({record.id: record for record in records if isinstance(record, Intent)}.values()),
+            open=_open(records),
             reverted=tuple(record for record in records if isinstance(record, Reverted)),
             spawned=tuple(record for record in records if isinstance(record, Spawned)),
             made=tuple(record for record in records if isinstance(record, Made)),
-            closed=any(isinstance(record, Closed) for record in records),
+            closed=_is_closed(records),
             began=tuple(record.instance for record in records if isinstance(record, Began)),
         )
 
     @property
     def unresolved(self) -> tuple[Intent, ...]:
         """Intents whose revert was never verified, newest first (the order in which to undo them)."""
-        done = {record.id for record in self.reverted if record.verified}
-        return tuple(intent for intent in reversed(self.intents) if intent.id not in done)
+        return tuple(intent for intent in reversed(self.intents) if intent.id in self.open)
+
+
+def _open(records: tuple[Any, ...]) -> frozenset[str]:
+    """The ids of intents that no verified revert came after."""
+    found: set[str] = set()
+    for record in records:
+        if isinstance(record, Intent):
+            found.add(record.id)
+        elif isinstance(record, Reverted) and record.verified:
+            found.discard(record.id)
+    return frozenset(found)
+
+
+def _is_closed(records: tuple[Any, ...]) -> bool:
+    """Whether nothing was begun after it was closed: a conductor that was given up may wake up and go on."""
+    closed = False
+    for record in records:
+        if isinstance(record, Closed):
+            closed = True
+        elif isinstance(record, (Intent, Spawned, Made, Began)):
+            closed = False
+    return closed
 
 
 def _parse(path: Path) -> Iterator[Any]:

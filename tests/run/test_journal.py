@@ -122,3 +122,28 @@ def test_a_whole_last_line_that_is_damaged_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"{broken}\n")
     with pytest.raises(StoreError, match="damaged undo journal line"):
         JournalView.read(path)
+
+
+def test_what_begins_after_the_end_opens_it_again(tmp_path: Path) -> None:
+    """A conductor that was stopped, and whose run its reaper has finished, may be continued and go on."""
+    path = written(tmp_path)
+    mine, reaper = Journal(path), Journal(path)
+    assert not mine.disturbed
+    reaper.append(Reverted(id="down@b", verified=True, by="reaper", what="ok"))
+    reaper.append(Closed(by="reaper"))
+    assert mine.disturbed and JournalView.read(path).closed
+    assert JournalView.read(path).unresolved == ()
+    mine.append(intent("down@b"))
+    view = JournalView.read(path)
+    assert not view.closed
+    assert [unresolved.id for unresolved in view.unresolved] == ["down@b"]
+    assert [known.id for known in view.intents] == ["down@a", "down@b"]
+    for journal in (mine, reaper):
+        journal.close()
+
+
+def test_ones_own_lines_do_not_disturb(tmp_path: Path) -> None:
+    journal = Journal(written(tmp_path))
+    journal.append(intent("more@x"))
+    assert not journal.disturbed
+    journal.close()

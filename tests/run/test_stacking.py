@@ -22,7 +22,7 @@ from harness.run.aftermath import revert_intents
 from harness.run.clock import MonotonicClock
 from harness.run.faultlife import FaultLife
 from harness.run.holds import Holds
-from harness.run.journal import Intent, Journal, JournalView
+from harness.run.journal import Intent, Journal, JournalView, Reverted
 from harness.run.reaper import overdue_intents
 from harness.run.recorder import Recorder
 from harness.run.world import RunWorld
@@ -238,3 +238,33 @@ def test_what_is_overdue_waits_for_who_may_still_stand_on_it() -> None:
     kinds = catalog()
     assert overdue_intents((late, early, elsewhere), 20, kinds) == (elsewhere,)
     assert overdue_intents((late, early, elsewhere), 40, kinds) == (late, early, elsewhere)
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+async def test_what_the_reaper_has_put_back_is_not_applied_after_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    reaper = Journal(stage.journal.path)
+
+    def finish() -> None:
+        reaper.append(Reverted(id="one@a", verified=True, by="reaper", what="ok"))
+
+    real_emit, real_compose = FaultLife._emit, Painter.compose
+
+    def emit(self: FaultLife, target: Target, what_stage: Any, *more: Any) -> None:
+        real_emit(self, target, what_stage, *more)
+        if what_stage == "applying" and when == "before":
+            finish()
+
+    async def compose(self: Painter, state: PaintState, layers: Any, world: Any) -> None:
+        await real_compose(self, state, layers, world)
+        if when == "while":
+            finish()
+
+    monkeypatch.setattr(FaultLife, "_emit", emit)
+    monkeypatch.setattr(Painter, "compose", compose)
+    with pytest.raises(InjectError, match="the reaper has put it back already"):
+        await stage.inject("one", "paint", say="red")
+    assert Board.text == ("original" if when == "before" else "original red")
+    assert bool(stage.view.unresolved) is (when == "while"), "what stands is in the journal"
+    reaper.close()
