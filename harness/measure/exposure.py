@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.history.events import NoteEvent, of_type
+from harness.history.events import FaultEvent, NoteEvent, of_type
 from harness.history.history import History
 from harness.measure.good import Bools, Graded
 from harness.model.plan import Plan, PlannedFault
@@ -21,16 +21,18 @@ def exposure(
 ) -> Exposure | None:
     """The exposure of a fault's targets; None before it took effect. `good` None: nothing in the record can tell.
 
-    By the link's own counters (a note `exposure`), by the instance or link that the load enters through, by `served_by`,
-    by region. A partition counts through its first side. Source: DESIGN.md §9.
+    By the link's own counters (a note `exposure`: bytes while as many good ops ended), by the instance or link that the load
+    enters through, by `served_by`, by region. A partition counts through its first side, a role through who held it.
+    Source: DESIGN.md §9.
     """
     if effect is None:
         return None
-    noted = _noted(history, fault)
+    before = graded.good & (graded.done_ns >= effect.lo_ns - BEFORE_NS) & (graded.done_ns <= effect.lo_ns)
+    noted = _noted(history, fault, int(np.count_nonzero(before)))
     if noted is not None:
         return noted
-    before = graded.good & (graded.done_ns >= effect.lo_ns - BEFORE_NS) & (graded.done_ns <= effect.lo_ns)
-    through = _through(plan, fault, graded, before)
+    held = {event.target for event in of_type(history.events, FaultEvent) if event.id == fault.id}
+    through = _through(plan, (fault, held), graded, before)
     if through is None:
         return Exposure(good=None, needed=NEEDED, met=None, how="no op says what served it: the load's path is unknown")
     mask, how = through
@@ -38,18 +40,27 @@ def exposure(
     return Exposure(good=good, needed=NEEDED, met=good >= NEEDED, how=how)
 
 
-def _noted(history: History, fault: PlannedFault) -> Exposure | None:
-    """From the link's counters, when the conductor took them: connections or bytes of others than our witness."""
+def _noted(history: History, fault: PlannedFault, good: int) -> Exposure | None:
+    """From the link's counters, when the conductor took them: connections or bytes of others than our witness.
+
+    Bytes alone may be health checks: `good`, the load's good ops in that time, must be enough as well.
+    """
     for note in of_type(history.events, NoteEvent):
         if note.code == "exposure" and note.data.get("fault") == fault.id:
             count = int(note.data.get("good", note.data.get("bytes", 0)))
             by_bytes = "good" not in note.data
-            met = count > 0 if by_bytes else count >= NEEDED
-            return Exposure(good=None if by_bytes else count, needed=NEEDED, met=met, how=note.text)
+            if not by_bytes:
+                return Exposure(good=count, needed=NEEDED, met=count >= NEEDED, how=note.text)
+            how = note.text if good >= NEEDED else f"{note.text}, but only {good} good ops ended in that time"
+            return Exposure(good=None, needed=NEEDED, met=count > 0 and good >= NEEDED, how=how)
     return None
 
 
-def _through(plan: Plan, fault: PlannedFault, graded: Graded, before: Bools) -> tuple[Bools, str] | None:
+def _through(
+    plan: Plan, broken: tuple[PlannedFault, set[str]], graded: Graded, before: Bools
+) -> tuple[Bools, str] | None:
+    """Which of the ops in `before` went through the fault's targets; `broken`: with the names of those it really had."""
+    fault, held = broken
     stack = plan.experiment.stack
     entry = stack.entry or ""
     instances = set(fault.side)
@@ -62,7 +73,7 @@ def _through(plan: Plan, fault: PlannedFault, graded: Graded, before: Bools) -> 
             continue
         if f"${{addr:{target.name}." in entry:
             return before, f"the load enters through {target.name}"
-        instances |= {target.name, *target.candidates}
+        instances |= (held & set(target.candidates)) or {target.name, *target.candidates}
     if not instances:
         return None
     codes, names = graded.ops.codes("served_by")

@@ -62,7 +62,7 @@ async def resolve(path: Path, catalog: Catalog, *, by: str, end_spawned: bool = 
         if end_spawned:
             outcomes += await _end_began(view, world) if world is not None and not view.closed else []
             ended, left = await _end_spawned(view, world)
-            outcomes += left
+            outcomes = [_over(outcome, view, catalog, journal, by) for outcome in outcomes] + left
         unresolved = tuple(outcome for outcome in outcomes if outcome[1])
         if not unresolved and not view.closed and end_spawned:
             _write(journal, Closed(by=by))
@@ -114,6 +114,26 @@ async def _revert_one(intent: Intent, world: RunWorld, catalog: Catalog) -> tupl
     except HarnessError as exc:
         return str(exc), getattr(exc, "commands", ())
     return "", ()
+
+
+def _over(outcome: Outcome, view: JournalView, catalog: Catalog, journal: Journal, by: str) -> Outcome:
+    """The outcome; no problem any more where what was broken were processes of the run's own, which ended with its stack."""
+    name, problem, _ = outcome
+    intent = next((intent for intent in view.unresolved if intent.id == name), None)
+    if not problem or intent is None or intent.target.kind != "instance" or view.opened is None:
+        return outcome
+    made = view.opened.hosts.get(intent.target.name)
+    if made is None or view.opened.state_dir is None or os.path.exists(view.opened.state_dir):
+        return outcome
+    try:
+        kind, host = catalog.fault(intent.kind), catalog.host(str(made["kind"]))
+    except (HarnessError, KeyError):
+        return outcome
+    if not host.started_by_run or kind.holds != ("process",):
+        return outcome
+    what = f"its processes were the run's own and ended with their stack ({problem})"
+    _write(journal, Reverted(id=name, verified=True, by=by, what=what))
+    return name, "", ()
 
 
 async def _end_began(view: JournalView, world: RunWorld) -> list[tuple[str, str, tuple[str, ...]]]:

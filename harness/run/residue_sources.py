@@ -28,10 +28,11 @@ _PLACES = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
 @dataclass(frozen=True)
 class FaultProxyFacts:
-    """Proxies and toxics on a fault proxy that outlives the run. Ours: toxics of our prefix, and every link of the stack."""
+    """Proxies and toxics on a fault proxy that outlives the run. Ours: toxics of this run, and every link of the stack."""
 
     links: Links
     stack_links: frozenset[str]
+    run_id: str
     name: str = "fault proxy"
 
     async def look(self) -> Mapping[str, str]:
@@ -45,7 +46,7 @@ class FaultProxyFacts:
 
     def is_ours(self, key: str, before: str | None, after: str | None) -> bool:
         sort, _, name = key.partition(" ")
-        return name.startswith(OWN_PREFIX) if sort == "toxic" else name in self.stack_links
+        return name.startswith(f"{OWN_PREFIX}{self.run_id}-") if sort == "toxic" else name in self.stack_links
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class StackSession:
             OwnProcesses(journal, lambda: self._state_dir if self._guard is not None else ""),  # none before we begin
         ]
         if self._links is not None:  # one that was there before us
-            sources.append(FaultProxyFacts(self._links, frozenset(self._stack.links)))
+            sources.append(FaultProxyFacts(self._links, frozenset(self._stack.links), self._run_dir.run_id))
         return tuple(sources)
 
     def _attach(self, hosted: HostedStack, recorder: Recorder, clock: Clock) -> None:

@@ -16,12 +16,15 @@ from harness.history.events import NoteEvent, SignalEvent, StepEvent
 from harness.history.history import History
 from harness.history.op import Op
 from harness.history.table import OpTable
+from harness.measure.exposure import exposure
 from harness.measure.finals import values_in
+from harness.measure.good import grade
 from harness.measure.live import LiveWindow, quantile_of
 from harness.measure.measure import measure
 from harness.model.experiment import SLO
-from harness.model.plan import PlannedStep
+from harness.model.plan import PlannedStep, Target
 from harness.model.ports import LiveBatch, LiveOp
+from harness.model.result import Interval
 
 if "scene" not in sys.modules:
     _spec = importlib.util.spec_from_file_location("scene", Path(__file__).with_name("scene.py"))
@@ -164,6 +167,23 @@ def test_exposure_by_the_links_own_counters() -> None:
     history = scene.history_of(scene.ops_of(outages=(scene.outage(1),)), more=(note,))
     plan = scene.plan_of()
     assert judge(history, plan, measure(history, plan), ()).faults[0].exposure.met
+    idle = [op for op in scene.ops_of() if op.phase == "final" or not EFFECT - 5 * S < op.done_ns < EFFECT]
+    history = scene.history_of(idle, more=(note,))
+    seen = judge(history, plan, measure(history, plan), ()).faults[0].exposure
+    assert not seen.met and seen.how.endswith("but only 0 good ops ended in that time"), "health checks are no load"
+
+
+@pytest.mark.parametrize(("holder", "met"), [("gw-eu", True), ("gw-us", False)])
+def test_exposure_of_a_role_is_that_of_who_held_it(holder: str, met: bool) -> None:
+    plan = scene.plan_of()
+    role = Target(kind="role", name="leader", candidates=("gw-eu", "gw-us"))
+    fault = replace(plan.faults[0], targets=(role,), side=())
+    events = [replace(event, target=holder) for event in scene.fault_events()]
+    served = [replace(op, served_by="gw-eu") if op.phase == "load" else op for op in scene.ops_of()]
+    history = scene.history_of(served, faults=events)
+    graded = grade(history, plan)
+    seen = exposure(history, plan, fault, graded, Interval(lo_ns=EFFECT, hi_ns=EFFECT))
+    assert seen is not None and seen.met is met, seen
 
 
 def test_values_in_a_result() -> None:

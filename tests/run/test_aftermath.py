@@ -6,6 +6,7 @@ import asyncio
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,7 +73,17 @@ KIND = FaultKind(
     on_revert="",
     witness="",
 )
-CATALOG = Catalog(paths={}, _loaded={("fault", "toy"): KIND, ("host", "gone"): BROKEN_HOST})
+STOPPER = replace(KIND, name="stopper", targets=frozenset({"instance"}), holds=("process",))
+OWN_HOST = replace(BROKEN_HOST, name="own", started_by_run=True)
+CATALOG = Catalog(
+    paths={},
+    _loaded={
+        ("fault", "toy"): KIND,
+        ("fault", "stopper"): STOPPER,
+        ("host", "gone"): BROKEN_HOST,
+        ("host", "own"): OWN_HOST,
+    },
+)
 
 
 @pytest.fixture(autouse=True)
@@ -185,3 +196,35 @@ async def test_a_run_that_died_before_it_opened_its_journal_is_legal(tmp_path: P
     outcome = await resolve(path, CATALOG, by="reaper")
     assert outcome.clean
     assert JournalView.read(path).opened is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "host", "clean"), [("stopper", "own", True), ("stopper", "gone", False), ("toy", "own", False)]
+)
+async def test_what_was_done_to_the_runs_own_processes_ends_with_them(
+    tmp_path: Path, kind: str, host: str, clean: bool
+) -> None:
+    """Else such a run could never be finished, and the next on its stack never be run."""
+    path = tmp_path / "undo.jsonl"
+    journal = Journal(path)
+    hosts = {"gw": {"kind": host, "recipe": {}}}
+    opened = Opened(run_id="r", pid=1, ticks=2, origin_ns=0, stack="s", wiring=Wiring(), hosts=hosts)
+    journal.append(replace(opened, state_dir=str(tmp_path / "ended")))
+    target = Target(kind="instance", name="gw")
+    journal.append(
+        Intent(
+            id="it@gw",
+            fault="it",
+            kind=kind,
+            params={"how": "refuse"},
+            target=target,
+            state={"name": "it"},
+            deadline_ns=0,
+        )
+    )
+    journal.close()
+    outcome = await resolve(path, CATALOG, by="test")
+    assert outcome.clean is clean
+    view = JournalView.read(path)
+    assert view.closed is clean
+    assert bool(view.unresolved) is not clean

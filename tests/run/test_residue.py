@@ -103,7 +103,7 @@ async def test_toxics_of_ours_and_links_of_the_stack_are_ours() -> None:
     toxic = Toxic(name="blackstart-r-latency-1", type="latency", attributes={"latency": 50})
     theirs = Toxic(name="someone", type="timeout", attributes={"timeout": 0})
     link = LinkState(name="db", listen="127.0.0.1:1", upstream="db:2", enabled=False, toxics=(toxic, theirs))
-    source = FaultProxyFacts(Proxy(link), frozenset({"db"}))  # type: ignore[arg-type]
+    source = FaultProxyFacts(Proxy(link), frozenset({"db"}), "r")  # type: ignore[arg-type]
     facts = await source.look()
     assert facts == {
         "link db": "127.0.0.1:1 to db:2, closed",
@@ -116,6 +116,9 @@ async def test_toxics_of_ours_and_links_of_the_stack_are_ours() -> None:
         "toxic someone on db": False,
     }
     assert not source.is_ours("link other", "x", None)
+    assert not source.is_ours("toxic blackstart-another-run-latency-1 on other", None, "x"), (
+        "somebody else drills there"
+    )
 
 
 def test_rules_of_other_runs_are_not_ours() -> None:
