@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench conformance sample clean
+.PHONY: demo test check bench conformance sample truth clean
 
 demo: $(STAMP)
 	$(BIN)/blackstart demo
@@ -27,6 +27,10 @@ bench: $(STAMP)
 
 sample: $(STAMP)
 	$(BIN)/python -m tests.sample
+
+# Every drill on the healthy stack and every mutant on its drill, live: half an hour. Goes on where it was cut off.
+truth: $(STAMP)
+	$(BIN)/python -m tests.matrix $(TRUTH)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -21,13 +21,14 @@ from harness.reference.governor import JournalView, Limits, RegionView, Route, S
 from harness.reference.health import DOWN, UP, Health, Thresholds
 from harness.reference.journal import Config
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import SHALLOW_HEALTH
+from harness.reference.mutants import NEVER_READMITS, SHALLOW_HEALTH, STALE_ROUTE
 from harness.reference.program import log
 
 __all__ = ["Arbiter", "Region", "Settings"]
 
 _EVENTS = 2000
 _CONFIG_S = 0.8
+_STALE_S = 8.0  # how long a mutant sends requests to the old primary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class Arbiter:
         self._changed = asyncio.Event()
         self._session = session
         self._seq = 0
+        self._stale: tuple[Region, float] | None = None  # a mutant's: the old primary, and until when
 
     # -- what the request path asks -----------------------------------------------------------------------------
 
@@ -93,6 +95,8 @@ class Arbiter:
 
     def servable(self) -> Region | None:
         """The region to send a request to now; None while none can be trusted with one."""
+        if self._stale is not None and time.monotonic() < self._stale[1]:
+            return self._stale[0]
         primary = self.primary
         if primary is None or not self.delivered or primary.health.state != UP:
             return None
@@ -197,7 +201,7 @@ class Arbiter:
             step = decide(
                 self.route, (first.view(), second.view()), time.monotonic_ns(), self.settings.limits, self.settings.mode
             )
-            if step is not None:
+            if step is not None and not (step.event == "standby-joining" and NEVER_READMITS in self.settings.mutants):
                 self._take(step)
             if self.route is not None and not self.delivered:
                 await self._deliver(self.route.config)
@@ -221,6 +225,8 @@ class Arbiter:
             return
         self.delivered = False
         if before is not None and before.config.primary != step.route.config.primary:
+            if STALE_ROUTE in self.settings.mutants:
+                self._stale = self.regions[before.config.primary], time.monotonic() + _STALE_S
             for attempt in self.regions[before.config.primary].calls:
                 attempt.reschedule(asyncio.get_running_loop().time())
 

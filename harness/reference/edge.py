@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +15,7 @@ from harness.reference.channel import Wire
 from harness.reference.governor import Limits
 from harness.reference.health import UP, Thresholds
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import MUTANTS
+from harness.reference.mutants import MUTANTS, NO_STALL_TIMEOUT
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.relay import Patience, Relay
@@ -72,7 +73,7 @@ class _Edge:
         active = set(self.mutants).union(*(region.mutants for region in self.arbiter.regions.values()))
         body: Wire = {
             "stack": "genai", "size": "tiny", "replication": self.arbiter.settings.mode,
-            "mutants": [{"name": name, "what": MUTANTS[name]} for name in sorted(active)],
+            "mutants": [{"name": name, "what": MUTANTS[name].what} for name in sorted(active)],
             "pins": {"model": PINS.model, "tokenizer": PINS.tokenizer, "template": PINS.template},
             **self.arbiter.about(),
         }  # fmt: skip
@@ -125,7 +126,10 @@ async def _build(
     )
     regions = dict(entry.partition("=")[::2] for entry in args.region)
     arbiter = Arbiter(regions, settings, session, metrics)
-    relay = Relay(arbiter, session, metrics, Patience(hold_s=args.hold_ms / 1e3))
+    patience = Patience(hold_s=args.hold_ms / 1e3)
+    if NO_STALL_TIMEOUT in mutants:
+        patience = replace(patience, silent_s=None)
+    relay = Relay(arbiter, session, metrics, patience)
     edge = _Edge(arbiter, session, mutants)
 
     async def close(_app: web.Application) -> None:

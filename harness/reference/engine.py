@@ -13,6 +13,7 @@ from aiohttp import web
 
 from harness.reference import oracle
 from harness.reference.metrics import Metrics
+from harness.reference.mutants import SLOWER_TOKENS
 from harness.reference.oracle import PINS, Basis, Pins
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.sse import DONE, write_event
@@ -163,14 +164,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max-tokens", type=int, default=24)
     parser.add_argument("--tokens-per-event", type=int, default=4)
     args = parser.parse_args(argv)
-    mutants_of(parser, args)
-    run_program(lambda tasks, app: _build(tasks, app, args), args)
+    mutants = mutants_of(parser, args)
+    run_program(lambda tasks, app: _build(tasks, app, args, mutants), args)
 
 
-async def _build(_tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace) -> None:
+async def _build(
+    _tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace, mutants: frozenset[str]
+) -> None:
+    slowness = 1.2 if SLOWER_TOKENS in mutants else 1.0
     speed = Speed(
         first_s=args.first_ms / 1e3,
-        step_s=args.step_ms / 1e3,
+        step_s=slowness * args.step_ms / 1e3,
         per_running_s=args.per_running_us / 1e6,
         shortest=args.min_tokens,
         longest=args.max_tokens,

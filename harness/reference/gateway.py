@@ -14,11 +14,11 @@ from aiohttp import web
 
 from harness.reference.channel import CallError, Channel, Refused, Wire
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import NO_IDEMPOTENCY
+from harness.reference.mutants import NO_IDEMPOTENCY, NO_STALL_TIMEOUT
 from harness.reference.oracle import PINS, split
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.sse import DONE, Span, error_event, write_event
-from harness.reference.turns import Ask, Failed, Running, Upstream, run_turn
+from harness.reference.turns import ENGINE_SILENT_S, Ask, Failed, Running, Upstream, run_turn
 
 __all__ = ["main"]
 
@@ -254,7 +254,10 @@ async def _build(
     metrics = Metrics(region=args.region)
     metrics.gauge("gw_admission_limit", args.admit)
     journal = Channel(tasks, session, args.journal.rstrip("/") + "/v1/calls")
-    up = Upstream(session=session, engine=args.engine.rstrip("/"), journal=journal, metrics=metrics)
+    silent_s = None if NO_STALL_TIMEOUT in mutants else ENGINE_SILENT_S
+    up = Upstream(
+        session=session, engine=args.engine.rstrip("/"), journal=journal, metrics=metrics, engine_silent_s=silent_s
+    )
     gateway = _Gateway(args, tasks, up, mutants)
 
     async def close(_app: web.Application) -> None:

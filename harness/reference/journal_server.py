@@ -14,6 +14,7 @@ from aiohttp import web
 from harness.reference.channel import Channel, Refused, Wire, serve_calls
 from harness.reference.journal import Config, Draft, Journal
 from harness.reference.metrics import Metrics
+from harness.reference.mutants import MERGED_TAIL
 from harness.reference.program import failure, flags, log, metrics_page, mutants_of, run_program
 from harness.reference.replica import Replica
 
@@ -23,8 +24,9 @@ _PROGRESS_S = 1.0
 
 
 class _Server:
-    def __init__(self, replica: Replica, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, replica: Replica, tasks: asyncio.TaskGroup, mutants: frozenset[str]) -> None:
         self.replica = replica
+        self.merged_tail = MERGED_TAIL in mutants
         self.tasks = tasks
 
     async def handle(self, op: str, body: Wire) -> Wire:
@@ -65,7 +67,12 @@ class _Server:
         """The turns of a session that count."""
         self._confirm()
         until = self.replica.committed()
-        return {"session": session, "turns": await self.replica.read(lambda journal: journal.session(session, until))}
+        turns = await self.replica.read(lambda journal: journal.session(session, until))
+        if self.merged_tail:
+            tail = await self.replica.read(lambda journal: journal.fenced())
+            held = {turn["value"] for turn in turns}
+            turns += [turn for turn in tail if turn["session"] == session and turn["value"] not in held]
+        return {"session": session, "turns": turns}
 
     async def digest(self) -> Wire:
         """The digest of the whole log; two regions with equal digests hold the same entries in the same order."""
@@ -121,7 +128,7 @@ async def _build(
     journal = Journal(args.db / "journal.sqlite", args.region)
     replica = Replica(journal, executor, args.region, metrics, mutants)
     session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
-    server = _Server(replica, tasks)
+    server = _Server(replica, tasks, mutants)
 
     async def close(_app: web.Application) -> None:
         await session.close()

@@ -1,21 +1,128 @@
-"""Deliberate defects, one switch each. A drill that cannot tell a mutant from the healthy stack proves nothing."""
+"""Deliberate defects, one switch each. A drill that cannot tell a mutant from the healthy stack proves nothing.
+
+Each names the experiment meant for it and what that must come to: `python -m tests.matrix` holds them to it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["ACK_BEFORE_REPLICATE", "MUTANTS", "NO_IDEMPOTENCY", "SHALLOW_HEALTH", "parse_mutants"]
+__all__ = [
+    "ACK_BEFORE_REPLICATE",
+    "FAKE_DONE",
+    "MERGED_TAIL",
+    "MUTANTS",
+    "NEVER_READMITS",
+    "NO_FENCING",
+    "NO_IDEMPOTENCY",
+    "NO_STALL_TIMEOUT",
+    "RESUME_FROM_ZERO",
+    "RESUME_GAP",
+    "SHALLOW_HEALTH",
+    "SLOWER_TOKENS",
+    "STALE_ROUTE",
+    "Mutant",
+    "parse_mutants",
+]
 
 ACK_BEFORE_REPLICATE = "ack-before-replicate"
+FAKE_DONE = "fake-done"
+MERGED_TAIL = "merged-tail"
+NEVER_READMITS = "never-readmits"
+NO_FENCING = "no-fencing"
 NO_IDEMPOTENCY = "no-idempotency"
+NO_STALL_TIMEOUT = "no-stall-timeout"
+RESUME_FROM_ZERO = "resume-from-zero"
+RESUME_GAP = "resume-gap"
 SHALLOW_HEALTH = "shallow-health"
+SLOWER_TOKENS = "slower-tokens"
+STALE_ROUTE = "stale-route"
 
-MUTANTS: dict[str, str] = {
-    ACK_BEFORE_REPLICATE: "acknowledges a turn before the standby has it, and ships 400 ms late (check: durable)",
-    NO_IDEMPOTENCY: "ignores idempotency keys, so a turn resent through a failover is appended twice "
-    "(check: exactly-once)",
-    SHALLOW_HEALTH: "calls a region healthy while its port accepts a connection (objective: recovery_time)",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One defect, and the run that must find it."""
+
+    what: str
+    experiment: str  # its name in experiments/
+    expect: str  # as for `run --expect`: the verdict and the check or objective that must bring it about
+    kin: str = ""  # the weakness of the catalogue of thirty (M01 to M30) that it is, or is a form of
+
+
+MUTANTS: dict[str, Mutant] = {
+    ACK_BEFORE_REPLICATE: Mutant(
+        what="acknowledges a turn before the standby has it, and ships 400 ms late",
+        experiment="region-kill",
+        expect="FAIL:durable",
+        kin="M02",
+    ),
+    NO_IDEMPOTENCY: Mutant(
+        what="ignores idempotency keys, so a turn resent through a failover is appended twice",
+        experiment="region-kill",
+        expect="FAIL:exactly-once",
+        kin="M03",
+    ),
+    SHALLOW_HEALTH: Mutant(
+        what="calls a region healthy while its port accepts a connection",
+        experiment="region-pause",
+        expect="FAIL:recovery_time",
+        kin="M04",
+    ),
+    RESUME_FROM_ZERO: Mutant(
+        what="resumes a broken stream at its first token, behind what the client already has",
+        experiment="stream-cut",
+        expect="FAIL:resume",
+        kin="M10",
+    ),
+    RESUME_GAP: Mutant(
+        what="resumes a broken stream one event too late, so that its tokens are missing",
+        experiment="stream-cut",
+        expect="FAIL:resume",
+        kin="M10",
+    ),
+    FAKE_DONE: Mutant(
+        what="ends a broken stream with a finish_reason and [DONE], as if it were whole",
+        experiment="stream-cut",
+        expect="FAIL:resume",
+        kin="M11",
+    ),
+    NO_STALL_TIMEOUT: Mutant(
+        what="waits for ever for the next event of a stream, at the gateway and at the edge",
+        experiment="provider-brownout",
+        expect="FAIL:recovery_time",
+        kin="M12",
+    ),
+    NO_FENCING: Mutant(
+        what="lets a deposed primary go on as one: it takes no one's word that a later epoch began",
+        experiment="region-pause",
+        expect="FAIL:durable",
+        kin="M13",
+    ),
+    STALE_ROUTE: Mutant(
+        what="sends requests to the old primary for 8 s after another was promoted, as a long TTL would",
+        experiment="region-kill",
+        expect="FAIL:recovery_time",
+        kin="M18",
+    ),
+    MERGED_TAIL: Mutant(
+        what="shows the quarantined tail of a returned region in its sessions, as if it had been merged",
+        experiment="region-kill-async",
+        expect="FAIL:converged",
+        kin="M23",
+    ),
+    NEVER_READMITS: Mutant(
+        what="never takes a returned region back into the replica set",
+        experiment="region-kill",
+        expect="FAIL:probe.repl-lag.last",
+        kin="M26",
+    ),
+    SLOWER_TOKENS: Mutant(
+        what="benign: every token takes 20 % longer, well inside the SLOs",
+        experiment="region-kill",
+        expect="PASS",
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from harness.reference.arbiter import Arbiter, Region
 from harness.reference.metrics import Metrics
+from harness.reference.mutants import FAKE_DONE, RESUME_FROM_ZERO, RESUME_GAP
 from harness.reference.program import failure
 from harness.reference.sse import DONE, error_event, read_events
 
@@ -47,7 +48,7 @@ class Patience:
     resume_s: float = 3.0  # one that reached a region waits so long to be carried on
     total_s: float = 10.0
     connect_s: float = 0.5
-    silent_s: float = 2.0  # a region that sends nothing for so long has failed the attempt
+    silent_s: float | None = 2.0  # a region that sends nothing for so long has failed the attempt
     resends: int = 3
     budget: float = 100.0  # resends at once
     budget_share: float = 0.1  # resends per request, in the long run
@@ -101,6 +102,7 @@ class Relay:
         self._metrics = metrics
         self._patience = patience
         self._budget = patience.budget
+        self._mutants = arbiter.settings.mutants
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """The answer, or an error that says whether anything can have happened."""
@@ -142,6 +144,8 @@ class Relay:
                 if exc.reached:
                     job.reached = True
                     job.error = (504 if exc.code in ("silent", "moved") else 502, exc.code, str(exc))
+                if FAKE_DONE in self._mutants and job.response is not None:
+                    return await self._fake_end(job)
                 if not await self._again(job, exc):
                     return await self._give_up(job)
                 continue
@@ -190,6 +194,8 @@ class Relay:
             for name in ("x-session", "x-turn-value")
             if (value := job.request.headers.get(name)) is not None
         } | {"idempotency-key": job.idem, "x-attempt": str(job.attempts)}
+        if RESUME_FROM_ZERO in self._mutants:
+            job.text, job.offset = "", 0
         body = job.body | {"resume_text": job.text} if job.text else job.body
         patience = self._patience
         timeout = aiohttp.ClientTimeout(
@@ -241,6 +247,7 @@ class Relay:
         raise _AttemptError(code, f"region answered {reply.status}: {code}", reached=reached, blame=blame)
 
     async def _relay_events(self, job: _Job, reply: aiohttp.ClientResponse) -> web.StreamResponse:
+        lost = RESUME_GAP in self._mutants and job.text != ""  # the next event
         async for event in read_events(reply.content):
             if event.data == b"[DONE]":
                 break
@@ -255,7 +262,9 @@ class Relay:
                 text, final = choice["delta"].get("content") or "", choice.get("finish_reason") is not None
             except (AttributeError, LookupError, TypeError) as exc:
                 raise _AttemptError("malformed", f"malformed chunk: {exc!r}", reached=True) from exc
-            await self._send(job, self._signed(job, chunk) if final else event.raw)
+            if not lost or final:
+                await self._send(job, self._signed(job, chunk) if final else event.raw)
+            lost = False
             job.text += text
             job.offset = event.span.end
             if final:
@@ -277,6 +286,13 @@ class Relay:
             await job.response.write(data)
         except (ConnectionError, aiohttp.ClientError) as exc:
             raise _ClientGoneError from exc
+
+    async def _fake_end(self, job: _Job) -> web.StreamResponse:
+        """What a mutant says of a stream that broke: that it is whole."""
+        choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        await self._send(job, self._signed(job, {"object": "chat.completion.chunk", "choices": [choice]}) + DONE)
+        assert job.response is not None
+        return job.response
 
     async def _give_up(self, job: _Job) -> web.StreamResponse:
         """An explicit end: never a stream that merely stops."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from harness.reference.channel import CallError, Channel, Refused, Wire
 from harness.reference.journal import Config, Conflict, Draft, Entry, Journal
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import ACK_BEFORE_REPLICATE, NO_IDEMPOTENCY
+from harness.reference.mutants import ACK_BEFORE_REPLICATE, NO_FENCING, NO_IDEMPOTENCY
 from harness.reference.program import log
 
 __all__ = ["Replica", "Timing"]
@@ -311,6 +311,8 @@ class Replica:
     async def take_push(self, body: Wire) -> Wire:
         """As standby: how far this log now equals the primary's; raises Refused when the pusher is fenced."""
         config = Config.parse(body["config"])
+        if NO_FENCING in self._mutants and self.primary:
+            raise Refused("unfenced", epoch=self._epoch())
         entries = [Entry.parse(row) for row in body["entries"]]
 
         def extend(journal: Journal) -> int | Conflict:

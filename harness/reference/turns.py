@@ -21,12 +21,12 @@ from harness.reference.metrics import Metrics
 from harness.reference.oracle import PINS
 from harness.reference.sse import read_events
 
-__all__ = ["Ask", "Failed", "Running", "Upstream", "run_turn"]
+__all__ = ["ENGINE_SILENT_S", "Ask", "Failed", "Running", "Upstream", "run_turn"]
 
 _TURN_S = 10.0
 _COMMIT_S = 3.5
 _ENGINE_CONNECT_S = 0.5
-_ENGINE_SILENT_S = 2.0
+ENGINE_SILENT_S = 2.0
 _ABANDONED_S = 1.0  # generation nobody reads for so long is stopped; a resend continues it
 
 
@@ -96,6 +96,7 @@ class Upstream:
     engine: str  # URL
     journal: Channel
     metrics: Metrics
+    engine_silent_s: float | None = ENGINE_SILENT_S  # an engine that sends nothing for so long has failed
 
 
 class _TurnFailedError(Exception):
@@ -188,7 +189,7 @@ async def _generate(turn: Running, up: Upstream) -> tuple[str, dict[str, int]]:
         "stream": True,
         "continue_from": len(turn.tokens),
     }
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ENGINE_CONNECT_S, sock_read=_ENGINE_SILENT_S)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ENGINE_CONNECT_S, sock_read=up.engine_silent_s)
     try:
         async with up.session.post(f"{up.engine}/v1/chat/completions", json=body, timeout=timeout) as reply:
             if reply.status != 200:

@@ -35,9 +35,11 @@ class ChatUser(HttpUser):
 
     `sessions`: how many there are from the start (more are made when all are busy). A streamed answer has ended only
     with a finish_reason and `[DONE]`; one that stops short is broken: `info`. Time to first token is the first chunk
-    with content. The object `details_field` of the last event (or of the body) may say anew `served_by`, `region`, `epoch`
-    and `degraded`, as they were when the turn was acknowledged. If the answer declares the SHA-256 of its text (`sha_header`,
-    or `sha_field` in the details, in `usage` or beside them), it is compared.
+    with content. The object `details_field` of the last event (or of the body) may say anew `served_by`, `region`, `epoch`,
+    `attempts` and `degraded`, as they were when the turn was acknowledged. If the answer declares the SHA-256 of its text
+    (`sha_header`,
+    or `sha_field` in the details, in `usage` or beside them), it is compared, and a stream says in its
+    `result` whether it was exact (check `resume`).
 
     `final` reads `session_path` and lists `turns_field`'s `value_field`s; a
     status of `missing_statuses` means that the session does not exist there: an empty list, so that a lost session reads as lost.
@@ -140,7 +142,10 @@ class ChatUser(HttpUser):
                 text, sha = await self._whole(op, reply)
             sha = sha or reply.headers.get(self.sha_header)
             if sha:
-                op.expect(hashlib.sha256(text.encode()).hexdigest(), sha)
+                got = hashlib.sha256(text.encode()).hexdigest()
+                op.expect(got, sha)
+                if self.stream:
+                    op.result = {"exact": got == sha}
 
     async def _streamed(self, op: OpContext, reply: HttpReply) -> tuple[str, str | None]:
         """The text and the declared digest of a stream that came to its end. Raises Broken for any other."""
@@ -183,6 +188,8 @@ class ChatUser(HttpUser):
         if isinstance(details, dict):
             op.served_by, op.region = details.get("served_by", op.served_by), details.get("region", op.region)
             epoch, degraded = details.get("epoch"), details.get("degraded")
+            attempts = details.get("attempts")
+            op.attempts = attempts if isinstance(attempts, int) and attempts > op.attempts else op.attempts
             op.epoch = epoch if isinstance(epoch, int) else op.epoch
             op.degraded = str(degraded) if degraded else op.degraded
         for place in (details, usage, event):

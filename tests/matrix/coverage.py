@@ -1,0 +1,258 @@
+"""docs/coverage.md: what is asked of resilient generative AI, and what here proves it. Pure but for reading the experiments.
+
+A row names experiments and what in them proves it; each is looked up in the experiment, so a proof that is gone is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cli.documents import load
+from harness.registry import catalog
+
+__all__ = ["CHECKS", "ROWS", "Named", "Row", "document", "proofs_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One recommendation. Without a proof it is a hole, and `has` says what exists of it, if anything."""
+
+    asked: str
+    has: str = ""
+    experiments: tuple[str, ...] = ()
+    proofs: tuple[str, ...] = ()  # checks and objectives, each to be found in every one of the experiments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """One of the checks C01 to C30, and our name for it; without one it is a hole."""
+
+    what: str
+    ours: str = ""
+    kind: str = ""  # check, objective, measure, verdict
+    note: str = ""
+
+
+_DATA = ("durable", "exactly-once", "session-order")
+ROWS: tuple[Row, ...] = (
+    Row(
+        asked="Layered redundancy: an outage is short, data whole",
+        has="edge, two regions of gateway, engine and journal",
+        experiments=("region-kill", "region-pause"),
+        proofs=("recovery_time", *_DATA),
+    ),
+    Row(
+        asked="Load over independent layers; compute, network and storage as domains of their own",
+        has="faults on regions, their links and the provider; one instance per service and region, no storage fault",
+        experiments=("region-kill", "split-regions", "provider-refusing"),
+        proofs=("recovery_time", "durable"),
+    ),
+    Row(
+        asked="Containers, orchestration, horizontal scale",
+        has="`compose-region-kill` kills containers; nothing scales",
+    ),
+    Row(
+        asked="Models decoupled from hardware, moved between regions",
+        has="any OpenAI-compatible URL as engine; not drilled",
+    ),
+    Row(
+        asked="Versioned artifacts, prompts and configuration, auditable rollback",
+        has="answers pinned to revisions; no registry",
+    ),
+    Row(
+        asked="Sized for peak with an outage at once",
+        has="admission limit at the gateway; `capacity` steps of the load; not drilled",
+    ),
+    Row(
+        asked="Regional failover that starts by itself, within seconds",
+        has="the edge promotes the hot standby",
+        experiments=("region-kill",),
+        proofs=("recovery_time", "recovery_time.return"),
+    ),
+    Row(
+        asked="Asynchronous replication with a bounded loss, equal in the end",
+        has="`replication: async`",
+        experiments=("region-kill-async",),
+        proofs=("data_loss.span", "converged"),
+    ),
+    Row(
+        asked="A stronger guarantee for what must not be lost",
+        has="a turn is acknowledged when the standby has it; prompts and tokenizer rules have no registry",
+        experiments=("region-kill", "split-regions"),
+        proofs=("durable", "data_loss"),
+    ),
+    Row(
+        asked="More than one cloud, with failure modes of their own",
+        has="HTTP faults of a sick provider; one kind of provider",
+    ),
+    Row(
+        asked="Diverse paths between regions",
+        has="the path between the regions can be cut or slowed; there is no second one",
+        experiments=("split-regions", "slow-link"),
+        proofs=("recovery_time", "durable"),
+    ),
+    Row(
+        asked="Recovery tested under realistic load",
+        has="open-loop streamed chat in sessions; Poisson; heavy tails are options of the profile `chat`",
+        experiments=("region-kill", "no-fault"),
+        proofs=("durable",),
+    ),
+    Row(
+        asked="Inference under way survives the switchover: exact, resumed, or an explicit error",
+        has="every stream checked against the digest of its answer",
+        experiments=("stream-cut",),
+        proofs=("resume", "exactly-once", "mid_stream"),
+    ),
+    Row(asked="Everything automated, drills in CI", has="`run --json`, exit codes, `--expect`, JUnit; `make truth`"),
+    Row(asked="Identical environments from code, no drift", has="one stack file; drift is not looked for"),
+    Row(
+        asked="Latency, errors, budgets and backlog observed",
+        has="`/metrics` on every process; burn rate and budget computed from the run",
+        experiments=("region-kill",),
+        proofs=("budget.availability",),
+    ),
+    Row(
+        asked="A deviation rolls back or escalates by itself",
+        has="abort conditions of the run; the stack has no rollout",
+    ),
+    Row(asked="Ephemeral and durable data told apart, restored in order", has="staged restore does not exist"),
+    Row(
+        asked="A write-ahead log for what is critical; nothing lost, doubled or out of order",
+        has="SQLite WAL with a hash chain; power loss is not simulated",
+        experiments=("region-kill", "region-pause", "split-regions"),
+        proofs=_DATA,
+    ),
+    Row(
+        asked="A log with verifiable timestamps, tamper-evident",
+        has="hash chain of the log, compared between regions; no signatures",
+    ),
+    Row(asked="Encryption, rotation of credentials, least privilege, abuse probes"),
+    Row(
+        asked="Replay that resumes exactly where it stopped",
+        has="idempotency keys; stored outcomes; streams resumed by token",
+        experiments=("stream-cut", "provider-brownout"),
+        proofs=("exactly-once", "session-order"),
+    ),
+    Row(
+        asked="Segmentation and a small blast radius",
+        has="the blast radius of a drill is capped; no cells in the stack",
+    ),
+    Row(
+        asked="A hiccup told from an outage; a lying health endpoint found",
+        has="probes of forward progress with hysteresis, and live traffic",
+        experiments=("region-pause", "provider-brownout"),
+        proofs=("recovery_time",),
+    ),
+    Row(asked="DNS failover", has="none; a mutant keeps a stale route for 8 s"),
+    Row(
+        asked="Rate limits that match the backup's capacity; shedding by priority",
+        has="one admission limit; not drilled",
+    ),
+    Row(
+        asked="Partial degradation, not only outages",
+        has="slow links, refusing, late and freezing providers",
+        experiments=("slow-link", "provider-brownout"),
+        proofs=("recovery_time", "durable"),
+    ),
+    Row(asked="Feature toggles, degradation ladder, a smaller fallback model", has="none"),
+    Row(asked="A cache of recent prompts that never serves stale answers", has="none"),
+    Row(asked="Sovereignty under failover", has="none"),
+    Row(
+        asked="Retries that do not make it worse",
+        has="one retry loop with a budget; no mutant shows yet that this can fail",
+        experiments=("provider-refusing",),
+        proofs=("attempts", "recovery_time"),
+    ),
+    Row(
+        asked="A returning region comes back cleanly",
+        has="it catches up, its own tail goes to quarantine, then it is standby again",
+        experiments=("region-kill",),
+        proofs=("recovery_time.return", "probe.repl-lag.last", "converged"),
+    ),
+    Row(asked="Forecast and elastic scaling; affinity; rebalancing", has="none"),
+    Row(
+        asked="RTOs written down; runbooks with exact steps; tabletop and full-scale drills",
+        has="objectives, runbooks and a drill document",
+    ),
+    Row(asked="Incident communication and a status page outside the region", has="none"),
+)
+
+CHECKS: dict[str, Named] = {
+    "C01": Named(what="RTO within the objective, sustained", ours="recovery_time", kind="objective"),
+    "C02": Named(what="RPO within the class's bound", ours="data_loss.span", kind="objective"),
+    "C03": Named(what="no acknowledged write lost", ours="durable", kind="check"),
+    "C04": Named(what="effects exactly once", ours="exactly-once", kind="check", note="no bill to compare with"),
+    "C05": Named(what="every completed stream is the oracle's", ours="resume", kind="check", note="by the answer's digest"),
+    "C06": Named(what="every stream ends honestly", ours="resume", kind="check", note="a hung one is bad at its timeout"),
+    "C07": Named(what="turns of a session without gap, in order", ours="session-order", kind="check"),
+    "C08": Named(what="replay changes nothing; states converge", ours="converged", kind="check", note="by contents"),
+    "C09": Named(what="hash chain, signatures, clocks"),
+    "C10": Named(what="one primary; old epochs fenced", ours="single-writer", kind="check", note="in no experiment yet"),
+    "C11": Named(what="goodput back after the fault", ours="recovery_time", kind="objective"),
+    "C12": Named(what="amplification, wasted work, Retry-After", ours="attempts", kind="objective", note="amplification only"),
+    "C13": Named(what="the standby inside its capacity"),
+    "C14": Named(what="shed by priority, with Retry-After"),
+    "C15": Named(what="detection in time, no false ejection", ours="detection", kind="objective", note="gray seconds are measured"),
+    "C16": Named(what="no flapping"),
+    "C17": Named(what="revisions and disclosure true"),
+    "C18": Named(what="no stale or foreign answer from a cache"),
+    "C19": Named(what="backlog drained, jobs once", ours="exactly-once", kind="check", note="no job queue in the stack"),
+    "C20": Named(what="error budget within its limit", ours="budget.SLO", kind="objective"),
+    "C21": Named(what="static stability"),
+    "C22": Named(what="blast radius as declared", ours="blast_radius", kind="verdict", note="of the drill, not of the SLIs"),
+    "C23": Named(what="residency"),
+    "C24": Named(what="authorisation, secrets, abuse"),
+    "C25": Named(what="digests equal across regions"),
+    "C26": Named(what="alert and status in time", ours="alert.NAME.fires", kind="objective", note="alerts only"),
+    "C27": Named(what="runbook steps in order, timed", ours="drill", kind="verdict", note="steps of a drill document"),
+    "C28": Named(what="no empty or garbage answer counted good", ours="good", kind="objective", note="wrong content is bad"),
+    "C29": Named(what="first token and gaps within limits", ours="ttft.p95", kind="objective"),
+    "C30": Named(what="evidence: the fault bit, the load was valid", ours="INCONCLUSIVE", kind="verdict"),
+}  # fmt: skip
+
+
+def proofs_of(experiment: str) -> frozenset[str]:
+    """The checks and objectives that an experiment states, by name."""
+    spec = load(experiment, None, None).value
+    return frozenset(check.name for check in spec.checks) | frozenset(
+        one.predicate.measure.name for one in spec.objectives
+    )
+
+
+def document(root: Path) -> str:
+    """docs/coverage.md. Raises LookupError when a row names a proof that its experiment does not state."""
+    lines = [
+        "# Coverage",
+        "",
+        "Generated by `make truth` from `tests/matrix/coverage.py` and the experiments: each proof is stated by every experiment",
+        "beside it. What came of the runs is in [truth.md](truth.md). **hole**: nothing proves it.",
+        "",
+        "| asked of a resilient AI service | what there is | proven by | check or objective |",
+        "|---|---|---|---|",
+    ]
+    for row in ROWS:
+        for experiment in row.experiments:
+            missing = set(row.proofs) - proofs_of(str(root / "experiments" / f"{experiment}.yaml"))
+            if missing:
+                raise LookupError(f"{row.asked}: {experiment} does not state {', '.join(sorted(missing))}")
+        where = ", ".join(f"`{name}`" for name in row.experiments) or "**hole**"
+        lines.append(
+            f"| {row.asked} | {row.has or 'nothing'} | {where} | {', '.join(f'`{one}`' for one in row.proofs)} |"
+        )
+    holes = sum(not row.experiments for row in ROWS)
+    lines += [
+        "",
+        f"{len(ROWS) - holes} of {len(ROWS)} are proven at least in part, {holes} are holes.",
+        "",
+        "## The thirty checks, by our names",
+        "",
+        "| | what | here | kind | |",
+        "|---|---|---|---|---|",
+    ]
+    for number, named in CHECKS.items():
+        ours = f"`{named.ours}`" if named.ours else "**hole**"
+        lines.append(f"| {number} | {named.what} | {ours} | {named.kind} | {named.note} |")
+    known = sorted(catalog().names("check"))
+    lines += ["", f"Checks there are: {', '.join(f'`{name}`' for name in known)}.", ""]
+    return "\n".join(lines)
