@@ -197,11 +197,23 @@ def report(
     from harness.store.rundir import find_run
 
     run_dir = find_run(run, reports)
+    _refuse_live(run_dir)
     if is_drill(run_dir):
         raise typer.Exit(show_drill(rejudge_drill(run_dir), run_dir, json))
     result = rejudge(run_dir, catalog())
     show(result, run_dir, json)
     raise typer.Exit(result.exit_code)
+
+
+def _refuse_live(run_dir: RunDir) -> None:
+    """Raise UnsafeError for a run that is under way: its record is not whole, and a verdict on it would be void."""
+    from harness.errors import UnsafeError
+    from harness.run.lock import live_runs
+
+    if any(live.alive and Path(live.run_dir) == run_dir.path for live in live_runs()):
+        raise UnsafeError(
+            f"run {run_dir.run_id} is under way", remedy="it is judged when it ends; `blackstart halt` ends it"
+        )
 
 
 def show(result: Result, run_dir: RunDir, json: bool) -> None:
@@ -259,8 +271,10 @@ def carry_out(
             run_dir.write(SUBJECT, subject_text(plan))
             facts = (*facts, subject_note(plan))
             say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
-            asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished), listen))
-            run_dir.scrub(plan.experiment.origin.secrets)
+            try:
+                asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished), listen))
+            finally:  # of a run that could not be recorded to its end, too
+                run_dir.scrub(plan.experiment.origin.secrets)
             return rejudge(run_dir, catalog(), Progress(sys.stderr).judging), run_dir
     except UnsafeError:
         run_dir.discard()
