@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pty
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from harness.drill.answers import Answer, FileAnswers, Nobody
+from harness.drill.answers import Answer, FileAnswers, Nobody, Question, TerminalAnswers
 from harness.drill.conduct import DrillConductor, Seams
 from harness.drill.judge import judge_drill
 from harness.drill.plan import DrillPlan
-from harness.drill.record import Record
+from harness.drill.record import Record, read_record
 from harness.errors import SpecError
 from harness.model.drill import Ask, Command, Drill, DrillStep, ExperimentStep, RunbookAction, RunbookStep, Variant
 from harness.model.drill_result import DrillFinding, DrillResult, DrillRun
@@ -169,3 +171,41 @@ def test_answers_of_no_step_and_no_answer_are_told_by_place(tmp_path: Path) -> N
         (2, "unknown human step 'asq'; did you mean 'ask'?"),
         (3, "unknown key 'nte'; did you mean 'note'?"),
     ]
+
+
+def test_a_person_at_the_terminal_answers_in_words_and_silence_is_not_performed() -> None:
+    terminal, keyboard = pty.openpty()
+    said: list[str] = []
+    with os.fdopen(keyboard, "r") as source:
+        people = TerminalAnswers(source, said.append, 5 * 10**9)
+        os.write(terminal, b"maybe\nskip nobody was on call\n")
+        question = Question(step="ask", who="op (olga)", lines=("op is asked: Well?",), expect_ns=30 * 10**9)
+        assert people.answer(question) == Answer(outcome="skipped", by="op (olga)", note="nobody was on call")
+        quiet = TerminalAnswers(source, said.append, 10**6)
+        assert quiet.answer(question).outcome == "not-performed"
+    os.close(terminal)
+    assert said[:2] == ["op is asked: Well?", "op (olga) (expected within 30 s): done, failed or skip, and a note:"]
+
+
+def test_a_person_who_stops_the_drill_aborts_it(tmp_path: Path) -> None:
+    class Impatient(dict[str, Answer]):
+        def get(self, *key: object) -> Answer:  # type: ignore[override]
+            raise KeyboardInterrupt
+
+    ask = Ask(id="ask", text="Well?", who="op")
+    result = carry_out(tmp_path, ask, Ask(id="next", text="And?", who="op"), answers=Impatient())
+    assert (result.verdict, result.exit_code) == (Verdict.ABORTED, 5)
+    assert [step.outcome for step in result.steps] == ["not-performed", "not-begun"]
+
+
+def test_a_record_that_breaks_off_is_an_error(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, Ask(id="ask", text="Well?", who="op"), answers={"ask": Answer(outcome="done")})
+    events = read_record(tmp_path / "events.jsonl")
+    assert result.verdict is Verdict.PASS
+    plan = DrillPlan(
+        drill=Drill(
+            name="day", title="Day", owner="sre", source="d", base_dir=".", exercise="functional", people={}, steps=()
+        ),
+        runs={},
+    )
+    assert judge_drill(plan, events[:-1], "run-1").verdict is Verdict.ERROR
