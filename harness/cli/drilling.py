@@ -303,7 +303,7 @@ async def _conduct(
     import asyncio
 
     from harness.cli.progress import Progress
-    from harness.load.engine import AsyncioEngine
+    from harness.load.engines import open_engine
     from harness.measure.live import LiveWindow
     from harness.registry import catalog
     from harness.run.conductor import Conductor, Parts
@@ -311,7 +311,10 @@ async def _conduct(
 
     session = StackSession(plan, run_dir, catalog(), locks.renew)
     conductor = Conductor(
-        plan, run_dir, catalog(), Parts(session=session, engine=AsyncioEngine(), live=LiveWindow(plan))
+        plan,
+        run_dir,
+        catalog(),
+        Parts(session=session, engine=open_engine(plan.experiment.load.engine), live=LiveWindow(plan)),
     )
     conductor.recorder.listen(Progress(sys.stderr).event)
     if listen is not None:

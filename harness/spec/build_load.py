@@ -29,6 +29,8 @@ def build_load(root: At, doc: LoadDoc, facts: Facts | None, report: Report) -> L
     """The load that the document describes; not to be used when the report has failed."""
     at = root.child("load") or root
     _check_groups(at, doc, facts, report)
+    if doc.engine == "locust":
+        _check_locust(at, doc, report)
     if doc.users_max is not None and doc.users_max < doc.users:
         report.error(at.child("users_max") or at, f"expected at least users ({doc.users}), got {doc.users_max}")
     prober = None
@@ -115,6 +117,8 @@ def _profile(load: At, doc: LoadDoc, report: Report) -> str:
     at = load.child("profile")
     if at is None or at.text is None:
         return doc.profile
+    if doc.engine == "locust":
+        return _locustfile(at, report)
     match = _PROFILE.fullmatch(doc.profile)
     if match is None:
         if not _BUILT_IN.fullmatch(doc.profile):
@@ -133,6 +137,24 @@ def _profile(load: At, doc: LoadDoc, report: Report) -> str:
     else:
         _expect_class(at, path, match["name"], report)
     return f"{path}:{match['name']}"
+
+
+def _check_locust(load: At, doc: LoadDoc, report: Report) -> None:
+    """Refuse what Locust would pass over in silence."""
+    if doc.arrival.users is None:
+        place = load.child("arrival") or load
+        report.error(place, "engine locust is a closed loop", remedy="as in arrival: {users: 50}")
+    for key in ("prober", "groups", "with", "workers"):
+        at = load.child(key)
+        if at is not None:
+            report.error(at, f"engine locust has no {key}", place=at.key, remedy="leave it out, or use engine asyncio")
+
+
+def _locustfile(at: At, report: Report) -> str:
+    path = Path(absolute(at.text or "", at.place.source))
+    if path.suffix != ".py" or not path.is_file():
+        report.error(at, f"no locustfile {at.text!r}", remedy="the path is relative to this document")
+    return str(path)
 
 
 def _expect_class(at: At, path: Path, name: str, report: Report) -> None:

@@ -331,7 +331,7 @@ class ProberDoc(Doc):
 
 
 class LoadDoc(Doc):
-    profile: Text = Field(description="built-in (chat, http) or path.py:ClassName")
+    profile: Text = Field(description="built-in (chat, http), path.py:ClassName, or a locustfile")
     arrival: ArrivalDoc = Field(description="when ops are due")
     timeout: Span = Field(description="the client's timeout")
     prober: ProberDoc | None = Field(None, description="one small op beside the users, never in an SLI")
@@ -342,7 +342,9 @@ class LoadDoc(Doc):
     workers: int = Field(1, ge=1, le=64, description="worker processes")
     warmup: Duration = Field(2_000_000_000, description="load before the steady state is judged")
     deadline: Span | None = Field(None, description="how long one arrival may take; absent: 4 x timeout")
-    engine: Literal["asyncio"] = Field("asyncio", description="what offers the load")
+    engine: Literal["asyncio", "locust"] = Field(
+        "asyncio", description="what offers the load; locust runs a locustfile as it is: a closed loop"
+    )
 
 
 class SloDoc(Doc):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, with_config
@@ -50,8 +51,9 @@ class PathUser(HttpUser):
     version_header: str | None = None
 
     async def run(self) -> None:
-        await self._ask(self._drawn() if self.mix else self._single())
+        await self._ask(self._drawn() if self.mix else self._single)
 
+    @cached_property
     def _single(self) -> Request:
         return Request(path=self.path, method=self.method, body=self.body, expect=self.expect)
 
