@@ -22,6 +22,7 @@ __all__ = ["EVIDENCE_ROWS", "Ground", "Ruling", "below", "counted", "first", "li
 
 EVIDENCE_ROWS = 12
 _LONGEST_TEXT = 60
+_LONGEST_LABEL = 24
 
 
 def below(count: int) -> str:
@@ -233,7 +234,7 @@ class Ground:
         fate = {"ok": "acknowledged", "info": "uncertain", "fail": "refused", "dropped": "never sent"}[op.outcome]
         at_ns = op.done_ns if op.outcome == "ok" and op.done_ns is not None else op.sent_ns or op.intended_ns
         words = f"{op.f} {_shown(self.entries.texts[entry])}{self._whose(op)}, {fate} {self.when(at_ns)}{_by(op)}"
-        return EvidenceRow(op=op.op, at_ns=at_ns, text=f"{words}: {finding}")
+        return _evidence(op, at_ns, f"{words}: {finding}")
 
     def read_row(self, read: int, finding: str) -> EvidenceRow:
         """The evidence row of a read: which, whose, when it ended, by whom, and what it shows."""
@@ -246,9 +247,7 @@ class Ground:
         what = f"final {op.f}" if op.phase == "final" else op.f
         value = "" if op.value is None else f" {_shown(op.value)}"
         whose = self._whose(op) or (f" of key {_shown(op.key)}" if op.key is not None else "")
-        return EvidenceRow(
-            op=op.op, at_ns=at_ns, text=f"{what}{value}{whose}, ended {self.when(at_ns)}{_by(op)}: {finding}"
-        )
+        return _evidence(op, at_ns, f"{what}{value}{whose}, ended {self.when(at_ns)}{_by(op)}: {finding}")
 
     def value(self, number: int) -> str:
         """A value that was read, quoted."""
@@ -278,6 +277,21 @@ class Ground:
             evidence=ruling.evidence[:EVIDENCE_ROWS] if verdict is CheckVerdict.INVALID else (),
             why_unknown="; ".join(ruling.unknown) if verdict is CheckVerdict.UNKNOWN else None,
         )
+
+
+def _evidence(op: Op, at_ns: int, text: str) -> EvidenceRow:
+    """A row of evidence with what its picture needs."""
+    lane = f"final, {op.region}" if op.phase == "final" and op.region else op.session or op.writer or f"user {op.user}"
+    label = f"{op.f} {op.value}" if op.value is not None else op.f
+    return EvidenceRow(
+        op=op.op,
+        at_ns=at_ns,
+        text=text,
+        lane=lane[:_LONGEST_LABEL],
+        label=label[:_LONGEST_LABEL],
+        began_ns=op.sent_ns if op.sent_ns is not None else op.intended_ns,
+        ended_ns=op.done_ns if op.outcome in ("ok", "fail") and not op.cut else None,
+    )
 
 
 def _shown(text: str) -> str:

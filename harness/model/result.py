@@ -284,11 +284,18 @@ class Measures(_Value):
 
 
 class EvidenceRow(_Value):
-    """One row that a judgement rests on: an op, in words that need no other file."""
+    """One row that a judgement rests on: an op, in words that need no other file.
+
+    For the picture, where known: `lane` (whose it was), `label` (what, in short), when it began and when it ended.
+    """
 
     op: int
     text: str
     at_ns: int | None = None
+    lane: str | None = None
+    label: str | None = None
+    began_ns: int | None = None
+    ended_ns: int | None = Field(default=None, description="null: nobody knows, if ever")
 
 
 class CheckResult(_Value):

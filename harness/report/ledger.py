@@ -10,6 +10,7 @@ from harness.report.evidence import cells, table
 from harness.report.extras import ReportExtras
 from harness.report.front import finding_lines, objective_lines
 from harness.report.meaning import recovery_words
+from harness.report.minimal import minimal_figure
 from harness.report.numbers import number, percent, ratio_text
 from harness.report.page import Badge, Block, Cell, Note, Pre, Section
 from harness.report.paging import pages_table
@@ -170,7 +171,8 @@ def _check_blocks(check: CheckResult, scene: Scene) -> list[Block]:
     rows = [
         cells(f"op {row.op}", "–" if row.at_ns is None else scene.at(row.at_ns, 2), row.text) for row in check.evidence
     ]
-    return [table(f"{check.name}: the rows that prove it", ("Operation", "At", "What"), rows, 12)]
+    proof = table(f"{check.name}: the rows that prove it", ("Operation", "At", "What"), rows, 12)
+    return [minimal_figure(check, scene, proof) or proof]
 
 
 def data_section(result: Result, scene: Scene) -> Section:
