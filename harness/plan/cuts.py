@@ -12,7 +12,7 @@ from harness.model.plan import CutEnd, Target
 from harness.model.stack import Instance, Link, Stack
 from harness.plan.selection import link_target, listed, matching, may_touch, opted_in
 
-__all__ = ["between"]
+__all__ = ["between", "only_for_links"]
 
 _SHARED = ipaddress.ip_address("127.0.0.1")
 """Where clients, probes and every instance without an address of its own come from."""
@@ -98,6 +98,19 @@ def _crossing(entry: FaultEntry, first: Side, second: Side, stack: Stack) -> Ite
             )
         if (outward and direction in ("both", "out")) or (inward and direction in ("both", "in")):
             yield link
+
+
+def only_for_links(entry: FaultEntry, kind: FaultKind) -> None:
+    """Raise UnsafeError for a fault on links alone (`on:`) that says what only works between two sides or on a container."""
+    if not kind.two_sided:
+        return
+    said = [key for key in ("via", "networks") if entry.params.get(key)]
+    said += [key for key, usual in (("style", "drop"), ("ports", ())) if (entry.params.get(key) or usual) != usual]
+    if said:
+        raise UnsafeError(
+            f"fault {entry.id!r}: {listed(f'`{key}`' for key in said)} means nothing on a link, which the fault proxy cuts",
+            remedy="leave it out, or name two sides with `between:`",
+        )
 
 
 def _fits_links(entry: FaultEntry, links: Sequence[Link]) -> None:

@@ -11,7 +11,7 @@ from harness.model.catalog import Catalog, FaultKind
 from harness.model.experiment import BlastRadius, FaultEntry
 from harness.model.plan import PlannedFault, Target
 from harness.model.stack import Instance, Stack
-from harness.plan.cuts import between
+from harness.plan.cuts import between, only_for_links
 from harness.plan.selection import draw, link_target, listed, may_touch, opted_in
 from harness.units import parse_duration
 
@@ -35,6 +35,7 @@ def resolve_targets(
     if selector.by == "role":
         return tuple(_role(name, stack, kind, entry, catalog) for name in selector.names), ()
     if selector.by == "link":
+        only_for_links(entry, kind)
         links = [stack.links[name] for name in selector.names]
         drawn = draw(links, selector.pick, seed, entry.id)
         return tuple(link_target(link, stack, entry.id, kind) for link in drawn), ()

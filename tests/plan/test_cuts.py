@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,6 +170,28 @@ def test_links_between_the_sides_are_cut_unless_via_says_otherwise() -> None:
 )
 def test_what_cannot_be_cut_is_refused_when_planned(entry: FaultEntry, system: Stack, message: str) -> None:
     with pytest.raises(UnsafeError, match=message):
+        planned(entry, system)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"via": "nftables"}, "`via`"),
+        ({"via": "namespace"}, "`via`"),
+        ({"style": "reject"}, "`style`"),
+        ({"ports": ("pg",)}, "`ports`"),
+        ({"direction": "in", "style": "drop", "ports": ()}, None),
+    ],
+)
+def test_what_a_link_cannot_do_is_refused_and_not_left_out(params: dict[str, Any], said: str | None) -> None:
+    """Else the run would prove something about another fault than the one that was asked for."""
+    system = stack(*DBS, links=(LINK,))
+    sides = sel("instance", "db-1"), sel("instance", "db-2")
+    entry = replace(cut(*sides, **params), between=None, on=sel("link", "repl"))
+    if said is None:
+        assert [target.name for target in planned(entry, system)[0]] == ["repl"]
+        return
+    with pytest.raises(UnsafeError, match=f"{said} means nothing on a link"):
         planned(entry, system)
 
 
