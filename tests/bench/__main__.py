@@ -1,6 +1,6 @@
 """`make bench`: what Blackstart costs, each as a ratio to something measured beside it, so that any machine can tell.
 
-`python -m tests.bench [--json]`. Not part of CI: a shared machine has moods. Exit 1 when a ratio is beyond its limit.
+`python -m tests.bench [PART...] [--json]`. Not part of CI: a shared machine has moods. Exit 1 when a ratio is beyond its limit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +21,9 @@ from harness.cli.app import app
 from harness.load.op import dropped_row
 from harness.load.pacing import open_alarm
 from harness.load.record import Recorder, warm_up, write_part
+from tests.bench.clients import clients
+from tests.bench.finding import Finding
+from tests.bench.histories import histories
 from tests.bench.judging import judged
 
 WAKES = 1500
@@ -29,24 +32,10 @@ OPS = 20_000
 ROUNDS = 7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One comparison. `limit` None: shown, not judged."""
-
-    what: str
-    ours: str
-    beside: str
-    ratio: float
-    limit: float | None
-
-    @property
-    def met(self) -> bool:
-        return self.limit is None or self.ratio <= self.limit
-
-
 def main() -> int:
     """Measure all, print a table or JSON; 0 when every ratio is within its limit."""
-    found = [measure() for measure in (pacing, recording, help_text, checks, zones)]
+    asked = [word for word in sys.argv[1:] if not word.startswith("-")] or list(PARTS)
+    found = [finding for part in asked for finding in PARTS[part]()]
     if "--json" in sys.argv[1:]:
         sys.stdout.write(json.dumps([{**asdict(one), "met": one.met} for one in found], indent=2) + "\n")
     else:
@@ -203,6 +192,19 @@ def _wall(command: list[str]) -> float:
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"NO_COLOR": "1"})
     return time.perf_counter() - begun
+
+
+PARTS: dict[str, Callable[[], list[Finding]]] = {
+    "pacing": lambda: [pacing()],
+    "recording": lambda: [recording()],
+    "help": lambda: [help_text()],
+    "checks": lambda: [checks()],
+    "zones": lambda: [zones()],
+    "clients": clients,
+    "million": histories,
+    "tenfold": lambda: histories(tenfold=True)[2:],
+}
+"""Each takes under three minutes alone."""
 
 
 if __name__ == "__main__":
