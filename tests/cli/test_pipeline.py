@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from harness.cli.pipeline import tell_pipeline
 from harness.errors import StoreError
-from tests.report import report_samples
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "report"))  # results to tell of, under importlib mode
+import report_samples
 
 
 @pytest.fixture
