@@ -6,6 +6,7 @@ A row names experiments and what in them proves it; each is looked up in the exp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from harness.cli.documents import load
@@ -212,6 +213,7 @@ CHECKS: dict[str, Named] = {
 }  # fmt: skip
 
 
+@cache
 def proofs_of(experiment: str) -> frozenset[str]:
     """The checks and objectives that an experiment states, by name."""
     spec = load(experiment, None, None).value

@@ -76,11 +76,12 @@ def test_the_page_tells_held_broken_stale_and_missing_apart() -> None:
     assert f"- `no-fencing`: {MUTANTS['no-fencing'].what}." in page
 
 
+@pytest.mark.slow  # reads every experiment
 def test_every_mutant_is_meant_for_a_drill_that_states_what_must_find_it() -> None:
-    assert {"region-kill", "region-pause", "split-regions", "stream-cut", "no-fault"} <= set(drills())
+    assert {"region-kill", "region-pause", "split-regions", "stream-cut", "no-fault"} <= (there := set(drills()))
     for name, mutant in MUTANTS.items():
         verdict, _, cause = mutant.expect.partition(":")
-        assert mutant.experiment in drills(), name
+        assert mutant.experiment in there, name
         assert Verdict(verdict) is (Verdict.FAIL if cause else Verdict.PASS), name
         assert not cause or cause in coverage.proofs_of(str(ROOT / f"experiments/{mutant.experiment}.yaml")), name
 
@@ -89,6 +90,7 @@ def test_some_mutant_is_benign() -> None:
     assert [name for name, mutant in MUTANTS.items() if mutant.expect == "PASS"] == ["slower-tokens"]
 
 
+@pytest.mark.slow  # reads every experiment
 def test_the_coverage_page_is_what_the_experiments_say() -> None:
     assert list(coverage.CHECKS) == [f"C{number:02}" for number in range(1, 31)]
     assert (DOCS / "coverage.md").read_text() == coverage.document(ROOT)
