@@ -134,11 +134,11 @@ def document(
         f"- `{cell.mutant}`: {MUTANTS[cell.mutant].what}." for cell in matrix if cell.mutant and cell.mutant in MUTANTS
     ]
     runs = sorted({proof.commit[:10] for proof in found.values() if proof.commit})
-    lines += [
-        "",
-        f"Runs of {len(found)} cells and seeds, on {', '.join(runs) or 'no commit'} and what lay above it.",
-        "",
-    ]
+    loose = sum(proof.commit is None for proof in found.values())
+    tail = (
+        f"{len(found)} runs: on {', '.join(runs) or 'no commit'}; {loose} on a working copy whose commit is not known."
+    )
+    lines += ["", tail, ""]
     return "\n".join(lines)
 
 
