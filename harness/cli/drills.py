@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
     group.command(
         epilog="Examples: blackstart drill plan quarterly-region-loss; blackstart drill plan drills/mine.yaml --json"
     )(plan)
-    group.command(epilog="Examples: blackstart drill approve quarterly-region-loss --by alice --note 'read it all'")(
+    group.command(epilog="Examples: blackstart drill approve quarterly-region-loss --by oncall --note 'read it all'")(
         approve
     )
     group.command(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from harness.check.exec import Answer, ExecCheckParams
+from harness.errors import StoreError
 from harness.model.experiment import CheckSpec
 from harness.model.plan import Plan
 from harness.model.result import CheckResult
@@ -17,16 +18,35 @@ from harness.store.rundir import RunDir
 
 __all__ = ["verified"]
 
+ANSWERS = "answers.json"
 _SAID = 300
+_ANSWERS = TypeAdapter(dict[str, CheckResult])
 
 
 def verified(plan: Plan, run_dir: RunDir) -> dict[str, CheckResult]:
     """Check's name -> result, of every `exec` check of the plan. One that fails, or says no verdict, is unknown, with the reason.
 
-    Each is run in the experiment file's folder with BLACKSTART_RUN, the run directory, in its environment.
+    Each is run in the experiment file's folder with BLACKSTART_RUN, the run directory, in its environment. A verdict is kept
+    beside the record (`answers.json`): judging the run again asks no program twice, and comes to the same.
+    Raises StoreError when what was kept is damaged, or cannot be kept.
     """
     specs = [spec for spec in plan.experiment.checks if spec.kind == "exec"]
-    return {spec.name: _run(spec, plan.experiment.base_dir, run_dir) for spec in specs}
+    kept = _kept(run_dir)
+    results = {spec.name: kept.get(spec.name) or _run(spec, plan.experiment.base_dir, run_dir) for spec in specs}
+    known = {name: result for name, result in results.items() if result.verdict is not CheckVerdict.UNKNOWN}
+    if known != kept:
+        run_dir.write(ANSWERS, _ANSWERS.dump_json(known, indent=1).decode() + "\n")
+    return results
+
+
+def _kept(run_dir: RunDir) -> dict[str, CheckResult]:
+    path = run_dir.path / ANSWERS
+    if not path.exists():
+        return {}
+    try:
+        return _ANSWERS.validate_json(path.read_bytes())
+    except ValidationError as exc:
+        raise StoreError(f"{path}: damaged: {exc.errors()[0]['msg']}") from exc
 
 
 def _run(spec: CheckSpec, base_dir: str, run_dir: RunDir) -> CheckResult:

@@ -55,7 +55,7 @@ title: The shop loses its link twice
 owner: shop-sre
 exercise: functional
 objectives: ["recovery_time <= 20s", "data_loss = 0"]
-people: {commander: alice, operator: bob, comms: carol}
+people: {commander: oncall, operator: serving, comms: support}
 approvals: {required: 1}
 comms: {first_update: 30s, cadence: 60s, channels: [{webhook: "${env:CHANNEL}"}], templates: shop.yaml}
 steps:
@@ -66,7 +66,7 @@ steps:
   - {experiment: again.yaml}
   - {id: page, ask: Did the page reach the right person?, who: commander}
 """
-ANSWERS = "announce: done\nlook: {is: done, by: bob, note: all green}\npage: done\n"
+ANSWERS = "announce: done\nlook: {is: done, by: serving, note: all green}\npage: done\n"
 
 
 @dataclass

@@ -38,7 +38,7 @@ def test_a_whole_drill_passes_and_with_a_step_unanswered_does_not(tmp_path: Path
         assert [(step["id"], step["outcome"], step["by"]) for step in result["steps"]] == [
             ("announce", "done", "answers file"),
             ("small", "done", "tool"),
-            ("look", "done", "bob"),
+            ("look", "done", "serving"),
             ("note", "done", "tool"),
             ("again", "done", "tool"),
             ("page", "done", "answers file"),
@@ -68,7 +68,7 @@ def test_a_whole_drill_passes_and_with_a_step_unanswered_does_not(tmp_path: Path
     if passed(rehearsal):
         assert (again.returncode, result["sentence"]) == (3, "page was not performed.")
         (finding,) = [one for one in result["findings"] if one["step"] == "page"]
-        assert (finding["severity"], finding["owner"], finding["state"]) == ("medium", "alice", "open")
+        assert (finding["severity"], finding["owner"], finding["state"]) == ("medium", "oncall", "open")
 
 
 def check_updates(rehearsal: Rehearsal, got: list[dict[str, object]]) -> None:

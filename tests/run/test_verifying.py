@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import StoreError
 from harness.model.experiment import CheckSpec
 from harness.model.result import CheckResult
 from harness.run.verifying import verified
@@ -23,14 +24,24 @@ echo '{"verdict": "invalid", "sentence": "one stray", "evidence": [{"op": 7, "at
 """
 
 
-def outcome(tmp_path: Path, script: str, **params: Any) -> CheckResult:
+def outcome(tmp_path: Path, script: str, run_dir: RunDir | None = None, **params: Any) -> CheckResult:
     program = tmp_path / "verify.sh"
     program.write_text(script)
     program.chmod(0o755)
     argv = ["./verify.sh", "${run:dir}"]
     spec = CheckSpec(name="residency", kind="exec", params={"exec": argv, **params})
     plan: Any = SimpleNamespace(experiment=SimpleNamespace(checks=(spec,), base_dir=str(tmp_path)))
-    return verified(plan, RunDir.create(tmp_path / "reports", "x", datetime.now(UTC)))["residency"]
+    return verified(plan, run_dir or RunDir.create(tmp_path / "reports", "x", datetime.now(UTC)))["residency"]
+
+
+def test_a_run_judged_again_asks_no_program_twice(tmp_path: Path) -> None:
+    run_dir = RunDir.create(tmp_path / "reports", "x", datetime.now(UTC))
+    assert outcome(tmp_path, "#!/bin/sh\nexit 3\n", run_dir).verdict == "unknown", "asked again: it may do better"
+    first = outcome(tmp_path, INVALID, run_dir)
+    assert outcome(tmp_path, VALID, run_dir) == first
+    (run_dir.path / "answers.json").write_text("{")
+    with pytest.raises(StoreError, match=r"answers\.json: damaged"):
+        outcome(tmp_path, VALID, run_dir)
 
 
 def test_a_verdict_is_taken_over_with_its_counts_and_evidence(tmp_path: Path) -> None:
