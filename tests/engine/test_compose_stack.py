@@ -119,7 +119,9 @@ def test_a_region_of_containers_is_killed_under_load(genai: str, tmp_path: Path)
     assert result["verdict"] in ("PASS", "INCONCLUSIVE"), (result["sentence"], result["reasons"], done.stderr[-2000:])
     assert done.returncode == result["exit_code"]
     assert result["measures"]["loss"]["lost"] == 0
-    assert result["measures"]["recovery"]["state"] == "recovered", result["measures"]["recovery"]
+    # The edge resends what a dead region leaves unanswered: at this rate users may see slow answers and no outage.
+    recovery = result["measures"]["recovery"]
+    assert recovery["state"] == "recovered" or (recovery["state"] == "none" and recovery["masked"]), recovery
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     verified = {event["target"] for event in events if event.get("stage") == "verified"}
     assert verified == {"gateway-eu", "engine-eu", "journal-eu"}
