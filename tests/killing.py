@@ -66,6 +66,9 @@ class Content:
 
     def feed(self, batch: Any) -> None: ...
     def feed_probe(self, name: str, at_ns: int, value: float | None) -> None: ...
+    def observed(self, predicate: Any, now_ns: int, over_ns: int) -> float | None:
+        return 1.0
+
     def holds(self, predicate: Any, now_ns: int, over_ns: int) -> bool | None:
         return True
 
