@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from harness.check.elle.graph import EdgeKind, Graph, find_cycles
-from harness.check.elle.transactions import Finding, Transaction, lost_updates, order_edges
+from harness.check.elle.graph import EdgeKind, Graph
+from harness.check.elle.transactions import Finding, Transaction, cycles, lost_updates
 
 __all__ = ["list_append"]
 
@@ -40,11 +40,7 @@ def list_append(txns: Sequence[Transaction], orders: frozenset[EdgeKind] = froze
     for txn in txns:
         if txn.committed:
             _read_edges(txn, lists, graph)
-    order_edges(txns, orders, graph)
-    for cycle in find_cycles(graph, orders):
-        pairs = zip(cycle.nodes, (*cycle.nodes[1:], cycle.nodes[0]), cycle.kinds, strict=True)
-        words = "; ".join(f"{a} before {b}: {graph.why[a, b, kind]}" for a, b, kind in pairs)
-        findings[cycle.name] = Finding(anomaly=cycle.name, ids=cycle.nodes, words=f"a cycle: {words}")
+    findings |= {finding.anomaly: finding for finding in cycles(txns, orders, graph)}
     return tuple(findings.values())
 
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.check.elle.graph import EdgeKind, Graph, find_cycles
-from harness.check.elle.transactions import Finding, Transaction, first_reads, lost_updates, order_edges
+from harness.check.elle.graph import EdgeKind, Graph
+from harness.check.elle.transactions import Finding, Transaction, cycles, first_reads, lost_updates
 
 __all__ = ["rw_register"]
 
@@ -33,11 +33,7 @@ def rw_register(txns: Sequence[Transaction], orders: frozenset[EdgeKind] = froze
     for finding in lost_updates(txns, "w"):
         findings.setdefault(finding.anomaly, finding)
     graph = _graph(txns, writer)
-    order_edges(txns, orders, graph)
-    for cycle in find_cycles(graph, orders):
-        pairs = zip(cycle.nodes, (*cycle.nodes[1:], cycle.nodes[0]), cycle.kinds, strict=True)
-        words = "; ".join(f"{a} before {b}: {graph.why[a, b, kind]}" for a, b, kind in pairs)
-        findings[cycle.name] = Finding(anomaly=cycle.name, ids=cycle.nodes, words=f"a cycle: {words}")
+    findings |= {finding.anomaly: finding for finding in cycles(txns, orders, graph)}
     return tuple(findings.values())
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.check.elle.graph import EdgeKind, Graph
+from harness.check.elle.graph import EdgeKind, Graph, find_cycles
 from harness.history.calls import FOREVER, Call
 
-__all__ = ["Finding", "Part", "Transaction", "first_reads", "lost_updates", "order_edges", "transactions"]
+__all__ = ["Finding", "Part", "Transaction", "cycles", "first_reads", "lost_updates", "transactions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def _transaction(call: Call) -> Transaction:
     )
 
 
-def order_edges(txns: Sequence[Transaction], kinds: frozenset[EdgeKind], graph: Graph) -> None:
+def _order_edges(txns: Sequence[Transaction], kinds: frozenset[EdgeKind], graph: Graph) -> None:
     """Add what ended before what began: within each process, and over all (realtime). Only nearest ones: the rest follows."""
     if "process" in kinds:
         for before, after in _successions(txns):
@@ -98,6 +98,15 @@ def _successions(txns: Sequence[Transaction]) -> Iterator[tuple[Transaction, Tra
         if txn.process in last:
             yield last[txn.process], txn
         last[txn.process] = txn
+
+
+def cycles(txns: Sequence[Transaction], orders: frozenset[EdgeKind], graph: Graph) -> Iterator[Finding]:
+    """The cycles of a graph of versions, with what `orders` adds to it, each in words."""
+    _order_edges(txns, orders, graph)
+    for cycle in find_cycles(graph, orders):
+        pairs = zip(cycle.nodes, (*cycle.nodes[1:], cycle.nodes[0]), cycle.kinds, strict=True)
+        words = "; ".join(f"{a} before {b}: {graph.why[a, b, kind]}" for a, b, kind in pairs)
+        yield Finding(anomaly=cycle.name, ids=cycle.nodes, words=f"a cycle: {words}")
 
 
 def first_reads(txn: Transaction) -> dict[Any, Any]:
