@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, field_validator
 
-from harness.faults.link import STREAMS, Direction, ToxicFault
+from harness.faults.link import STREAMS, Direction, ToxicFault, at_least_a_millisecond
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
 
@@ -20,12 +20,7 @@ class LatencyParams(Params):
     jitter: Duration = Field(default=0)
     direction: Direction = "both"
 
-    @field_validator("delay")
-    @classmethod
-    def _at_least_a_millisecond(cls, delay_ns: int) -> int:
-        if delay_ns < 1_000_000:
-            raise ValueError(f"expected at least '1ms', the fault proxy's unit, got '{delay_ns}ns'")
-        return delay_ns
+    _in_its_unit = field_validator("delay")(at_least_a_millisecond)
 
 
 class Latency(ToxicFault):

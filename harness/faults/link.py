@@ -19,6 +19,7 @@ __all__ = [
     "Direction",
     "LinkFaultState",
     "ToxicFault",
+    "at_least_a_millisecond",
     "connects",
     "evidence_of",
     "link_of",
@@ -36,6 +37,13 @@ STREAMS: Mapping[Direction, tuple[str, ...]] = {
     "in": ("downstream",),
 }
 """Which streams a direction hits: to the link's server (out), back from it (in), or both."""
+
+
+def at_least_a_millisecond(delay_ns: int) -> int:
+    """The delay itself. Raises ValueError for one below the fault proxies' unit, which they would take for none."""
+    if delay_ns < 1_000_000:
+        raise ValueError(f"expected at least '1ms', the fault proxy's unit, got '{delay_ns}ns'")
+    return delay_ns
 
 
 class LinkFaultState(FaultState):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import field_validator
 
-from harness.faults.link import STREAMS, Direction, ToxicFault
+from harness.faults.link import STREAMS, Direction, ToxicFault, at_least_a_millisecond
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration, Params
 
@@ -19,12 +19,7 @@ class SlowCloseParams(Params):
     delay: Duration
     direction: Direction = "in"
 
-    @field_validator("delay")
-    @classmethod
-    def _at_least_a_millisecond(cls, delay_ns: int) -> int:
-        if delay_ns < 1_000_000:
-            raise ValueError(f"expected at least '1ms', the fault proxy's unit, got '{delay_ns}ns'")
-        return delay_ns
+    _in_its_unit = field_validator("delay")(at_least_a_millisecond)
 
 
 class SlowClose(ToxicFault):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import field_validator
 
 from harness.faults.http_link import HttpFault, HttpParams
+from harness.faults.link import at_least_a_millisecond
 from harness.model.catalog import FaultKind
 from harness.model.fields import Duration
 
@@ -18,12 +19,7 @@ class SlowFirstByteParams(HttpParams):
 
     delay: Duration
 
-    @field_validator("delay")
-    @classmethod
-    def _at_least_a_millisecond(cls, delay_ns: int) -> int:
-        if delay_ns < 1_000_000:
-            raise ValueError(f"expected at least '1ms', the fault proxy's unit, got '{delay_ns}ns'")
-        return delay_ns
+    _in_its_unit = field_validator("delay")(at_least_a_millisecond)
 
 
 class SlowFirstByte(HttpFault):
