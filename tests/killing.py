@@ -1,11 +1,11 @@
-"""Kills the conductor again and again, and looks what is left. `python -m tests.killing --count 200 --seed 1 [--from N] [--to M]`.
+"""Kills the conductor again and again, and looks what is left. `python -m tests.killing --count 200 --seed 1`.
 
 Each round is a real run (journal, reaper, hosts, links, kernel rules; only its load is idle) with overlapping faults over all
 hosts that this machine has, on a ground that stays up. Half of the rounds end at a boundary: before, in the middle of or
 after a record of the undo journal, or after an event of the record; the others at a random instant. In most the conductor
 alone is killed: nothing may stand 2 s later. In every tenth the reaper is killed with it, and `blackstart recover --all`
-clears everything. In every thirtieth the conductor is only stopped: nothing may stand 12 s later (10 s of silence, and the
-reverts). Bystanders beside each target must stay what they were.
+clears everything. In every thirtieth the conductor is only stopped: nothing may stand 10 s later. `--mode` has all rounds
+end in that one way. Bystanders beside each target must stay what they were.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from harness.stacks.launch import StateDir
 from harness.store.rundir import RunDir
 from tests.run.ground import Ground, wait_until
 
-CLEAR_S = {"kill": 2.0, "both": 0.0, "stop": 12.0}
+CLEAR_S = {"kill": 2.0, "both": 0.0, "stop": 10.0}
 ENDED_S = 30.0
 
 
@@ -293,8 +293,8 @@ def recovered(result: Round) -> None:
         result.wrong.append(f"recover --all: exit {done.returncode}: {done.stderr[-400:]}")
 
 
-def deaths(count: int, seed: int, counts: dict[str, float]) -> list[Death]:
-    """The first half at boundaries, every one of the journal's first, the others at random instants; modes by number."""
+def deaths(count: int, seed: int, counts: dict[str, float], only: str | None) -> list[Death]:
+    """The first half at boundaries, every one of the journal's first, the others at random instants; modes by number or `only`."""
     chance = random.Random(seed)
     records = range(int(counts["journal"]))
     places = [("journal", number, when) for number in records for when in ("before", "inside", "after")]
@@ -304,7 +304,7 @@ def deaths(count: int, seed: int, counts: dict[str, float]) -> list[Death]:
     places += events
     made = []
     for index in range(count):
-        mode = "stop" if index % 30 == 17 else "both" if index % 10 == 9 else "kill"
+        mode = only or ("stop" if index % 30 == 17 else "both" if index % 10 == 9 else "kill")
         if index % 2 == 0 and index // 2 < len(places):
             sort, number, when = places[index // 2]
             made.append(Death(mode, sort, number, when))
@@ -324,6 +324,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from", dest="begin", type=int, default=0, help="the first round to carry out")
     parser.add_argument("--to", dest="end", type=int, help="the first round not to carry out")
+    parser.add_argument("--mode", choices=sorted(CLEAR_S))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--limit", type=float, default=900.0, help="begin no round after so many seconds")
     options = parser.parse_args()
@@ -349,7 +350,9 @@ def main() -> int:
                 f"{[cell.name for cell in ground.cells]}; without: {ground.without}; a whole run: {counts}, {whole.wrong}"
             )
             rounds.append(whole)
-            chosen = list(enumerate(deaths(options.count, options.seed, counts)))[options.begin : options.end]
+            chosen = list(enumerate(deaths(options.count, options.seed, counts, options.mode)))[
+                options.begin : options.end
+            ]
             for index, death in chosen:
                 if time.monotonic() > stop_s:
                     say(f"out of time: go on with --from {index}")

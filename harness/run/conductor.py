@@ -80,7 +80,7 @@ class Session(Protocol):
         ...
 
     async def guarded(self) -> str:
-        """Returns how the reaper ended, when it ends before us."""
+        """Returns what is wrong with the reaper ("is stopped"), when it guards us no more."""
         ...
 
     async def all_ready(self) -> bool:
@@ -393,8 +393,8 @@ class Conductor:
                     raise AbortTripped("rule", f"abort rule held: {rule}")
 
     async def _guarded(self) -> None:
-        ended = await self._session.guarded()
-        raise AbortTripped("reaper", f"the reaper ended ({ended}): nothing may stand unguarded")
+        wrong = await self._session.guarded()
+        raise AbortTripped("reaper", f"the reaper {wrong}: nothing may stand unguarded")
 
     async def _wait(self, length_ns: int) -> None:
         """Wait, unless told to hurry."""

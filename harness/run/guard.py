@@ -1,10 +1,11 @@
-"""The conductor's end of the reaper: starts it, keeps it assured, notices its death, dismisses it."""
+"""The conductor's end of the reaper: starts it, keeps it assured, notices when it dies, stops or hangs, dismisses it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from harness.errors import UnsafeError
 from harness.run.journal import REAPER, Journal, Spawned
 from harness.run.process import start_ticks
 from harness.run.reaper import READY
+from harness.run.silence import mute
+from harness.stacks.procfs import read_stat
 
 __all__ = ["HAND_OVER_LIMIT_S", "Guard"]
 
 _ARM_LIMIT_S = 20.0
+_LOOK_S = 0.5
 HAND_OVER_LIMIT_S = 15.0
 """A little more than one revert may take: what comes of it belongs to the record of the run."""
 
@@ -26,6 +30,7 @@ class Guard:
     def __init__(self, process: asyncio.subprocess.Process, write_fd: int) -> None:
         self._process = process
         self._write_fd = write_fd
+        self._unanswered = 0
 
     @classmethod
     async def arm(cls, journal: Journal) -> Guard:
@@ -71,15 +76,34 @@ class Guard:
         if self._write_fd >= 0:
             with contextlib.suppress(BrokenPipeError, BlockingIOError):
                 os.write(self._write_fd, b".")
+                self._unanswered += 1
 
-    async def ended(self) -> str:
-        """How the reaper ended, once it does."""
-        return f"exit code {await self._process.wait()}"
+    async def failed(self) -> str:
+        """What is wrong with the reaper, in words that follow its name, once it guards us no more: ended, stopped or hung."""
+        assert self._process.stdout is not None
+        while True:
+            answers = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    answers = await self._process.stdout.read(4096)
+            if answers == b"":
+                return f"ended (exit code {await self._process.wait()})"
+            self._unanswered -= len(answers or b"")
+            stat = read_stat(self.pid)
+            wrong = mute(self._unanswered, stat is not None and stat.state == "T")
+            if wrong is not None:
+                return wrong
+
+    def _wake(self) -> None:
+        """Let a reaper go on that somebody stopped: it has a last word to hear."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGCONT)
 
     async def dismiss(self) -> int | None:
         """Tell it that all is done and wait for it to leave; its exit code (None when it had to be killed)."""
         with contextlib.suppress(OSError):
             os.write(self._write_fd, b"q")
+        self._wake()
         try:
             async with asyncio.timeout(5):
                 return await self._process.wait()
@@ -93,6 +117,7 @@ class Guard:
     async def hand_over(self) -> None:
         """Let it try what we could not put back, and wait a while for how that ends; it goes on after that."""
         self.release()
+        self._wake()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HAND_OVER_LIMIT_S):
                 await self._process.wait()

@@ -1,14 +1,16 @@
 """The last line of defence: a process of its own that finishes the run when the conductor cannot.
 
 Started as `python -m harness.run.reaper JOURNAL`, stdin the read end of a pipe whose write end only the conductor holds.
-The conductor writes a byte every second. End of file: it is dead, act at once. Silence for 10 s: it is stopped or hung,
-act. A fault past its deadline: revert that fault. The byte `q`: all is well and done, leave. INT, TERM and HUP are ignored:
-whoever kills a whole terminal session must not take the cure along with the patient.
+The conductor writes a byte every second, and each is answered on stdout: it must know that it is guarded. End of file: it is
+dead, act at once. Stopped for 5 s, or silent for 8 s (`silence`): act, so that nothing stands 10 s after it was last heard
+of. A fault past its deadline: revert that fault. The byte `q`: all is well and done, leave. INT, TERM and HUP are
+ignored: whoever kills a whole terminal session must not take the cure along with the patient.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import signal
@@ -25,20 +27,31 @@ from harness.registry import BUILT_IN, catalog
 from harness.run.aftermath import Aftermath, resolve, revert_intents
 from harness.run.holds import Hold, hold_of
 from harness.run.journal import Intent, Journal, JournalView
+from harness.run.silence import Silence
 from harness.run.world import revive_world
+from harness.stacks.procfs import read_stat
 
-__all__ = ["READY", "SILENCE_NS", "append_event", "main", "overdue_intents"]
+__all__ = ["READY", "append_event", "main", "overdue_intents"]
 
-SILENCE_NS = 10_000_000_000
 READY = b"armed\n"
 AGAIN_AFTER_S = (0.5, 2.0, 5.0, 15.0, 30.0)
 _POLL_S = 0.1
 
 
 async def _watch(journal: Path, kinds: Catalog) -> str | None:
-    """Why to act, or None when the conductor said that all is done."""
+    """Why to act, or None when the conductor said that all is done. Listens on while a fault past its deadline is reverted."""
+    async with asyncio.TaskGroup() as group:
+        overdue = group.create_task(_keep_deadlines(journal, kinds))
+        why = await _listen(os.getppid())
+        overdue.cancel()
+    return why
+
+
+async def _listen(conductor: int) -> str | None:
+    """Answer every beat of the process with that number, our parent, until there is a reason to act or to leave (None)."""
     os.set_blocking(0, False)
-    heard_ns = time.monotonic_ns()
+    os.set_blocking(1, False)
+    silence = Silence(time.monotonic_ns())
     while True:
         try:
             heard = os.read(0, 4096)
@@ -47,11 +60,19 @@ async def _watch(journal: Path, kinds: Catalog) -> str | None:
         if heard == b"":
             return "the conductor died"
         if heard:
-            heard_ns = time.monotonic_ns()
             if b"q" in heard:
                 return None
-        if time.monotonic_ns() - heard_ns > SILENCE_NS:
-            return "the conductor was silent for 10 s"
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                os.write(1, b"." * len(heard))
+        stat = read_stat(conductor)
+        why = silence.look(time.monotonic_ns(), bool(heard), stat is not None and stat.state == "T")
+        if why is not None:
+            return why
+        await asyncio.sleep(_POLL_S)
+
+
+async def _keep_deadlines(journal: Path, kinds: Catalog) -> None:
+    while True:
         await _revert_overdue(journal, kinds)
         await asyncio.sleep(_POLL_S)
 
@@ -135,11 +156,11 @@ def main() -> None:
     """Guard one run's journal until told to leave."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    code = 7
     try:
         code = asyncio.run(_run(Path(sys.argv[1])))
-    except HarnessError as exc:
-        sys.stderr.write(f"reaper: {exc}\n")
-        code = 7
+    except* HarnessError as failed:
+        sys.stderr.writelines(f"reaper: {exc}\n" for exc in failed.exceptions)
     sys.exit(code)
 
 

@@ -317,9 +317,9 @@ class StackSession:
             self._renew_locks()
 
     async def guarded(self) -> str:
-        """How the reaper ended, when it does before we dismiss it."""
+        """What is wrong with the reaper, when it guards us no more before we dismiss it."""
         assert self._guard is not None
-        return await self._guard.ended()
+        return await self._guard.failed()
 
     async def all_ready(self) -> bool:
         """Whether every instance with a `ready` probe answers it now."""

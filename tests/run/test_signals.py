@@ -125,3 +125,18 @@ def test_the_next_run_finishes_first_what_a_dead_one_left(attached: SimpleNamesp
     newest = max((attached.folder / "reports").glob("2*Z-frozen-*"))
     assert '"code":"finished-earlier"' in (newest / "events.jsonl").read_text()
     assert state_of(attached.pids["back"]) not in ("T", None)
+
+
+def test_a_reaper_that_is_stopped_is_noticed_and_the_run_puts_everything_back(attached: SimpleNamespace) -> None:
+    run = start(attached)
+    path = run_dir(attached) / "undo.jsonl"
+    (reaper,) = (one for one in JournalView.read(path).spawned if one.what == "reaper")
+    os.kill(reaper.pid, signal.SIGSTOP)
+    assert wait_until(lambda: state_of(attached.pids["back"]) != "T", 8) is not None, "nothing stands unguarded"
+    _, said = run.communicate(timeout=LIMIT_S)
+    assert run.returncode == 5, said
+    view = JournalView.read(path)
+    assert (view.closed, [record.by for record in view.reverted]) == (True, ["conductor"])
+    assert not is_alive(reaper.pid, reaper.ticks)
+    reason = json.loads((run_dir(attached) / "result.json").read_text())["reasons"][0]
+    assert (reason["code"], reason["text"]) == ("abort-reaper", "the reaper is stopped: nothing may stand unguarded")
