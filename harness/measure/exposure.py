@@ -21,8 +21,9 @@ def exposure(
 ) -> Exposure | None:
     """The exposure of a fault's targets; None before it took effect. `good` None: nothing in the record can tell.
 
-    By the link's own counters (a note `exposure`: bytes while as many good ops ended), by the instance or link that the load
-    enters through, by `served_by`, by region. A partition counts through its first side, a role through who held it.
+    By the link's own counters (a note `exposure`: more bytes than without load, while good ops ended), by the instance or
+    link that the load enters through, by `served_by`, by region. A partition counts through its first side, a role through
+    who held it.
     Source: DESIGN.md §9.
     """
     if effect is None:
@@ -41,18 +42,19 @@ def exposure(
 
 
 def _noted(history: History, fault: PlannedFault, good: int) -> Exposure | None:
-    """From the link's counters, when the conductor took them: connections or bytes of others than our witness.
+    """From the link's counters, when the conductor took them: bytes of others than our witness.
 
-    Bytes alone may be health checks: `good`, the load's good ops in that time, must be enough as well.
+    Bytes may be health checks: at least twice as many as cross the link in that time without load must have crossed it,
+    and `good`, the load's good ops in that time, must be enough as well.
     """
     for note in of_type(history.events, NoteEvent):
-        if note.code == "exposure" and note.data.get("fault") == fault.id:
-            count = int(note.data.get("good", note.data.get("bytes", 0)))
-            by_bytes = "good" not in note.data
-            if not by_bytes:
-                return Exposure(good=count, needed=NEEDED, met=count >= NEEDED, how=note.text)
-            how = note.text if good >= NEEDED else f"{note.text}, but only {good} good ops ended in that time"
-            return Exposure(good=None, needed=NEEDED, met=count > 0 and good >= NEEDED, how=how)
+        if note.code != "exposure" or note.data.get("fault") != fault.id:
+            continue
+        count, idle = int(note.data["bytes"]), int(note.data.get("idle", 0))
+        more = count > 0 and count >= 2 * idle
+        how = note.text if more else f"{note.text}: no more than crosses it without load"
+        how = how if good >= NEEDED else f"{how}, but only {good} good ops ended in that time"
+        return Exposure(good=None, needed=NEEDED, met=more and good >= NEEDED, how=how)
     return None
 
 

@@ -31,6 +31,7 @@ from harness.run.recorder import Recorder
 from harness.run.roles import resolve
 from harness.run.steady import not_steady, refused_unsteady, starved_ratio
 from harness.run.timeline import Timeline, placed
+from harness.run.traffic import LinkTraffic
 from harness.run.world import RunWorld
 from harness.store.rundir import RunDir
 
@@ -39,7 +40,6 @@ __all__ = ["Conductor", "LiveView", "Parts", "Session"]
 SECOND_NS = 1_000_000_000
 SETTLED_FOR_NS = 3 * SECOND_NS
 FINAL_AGAIN_NS = 2 * SECOND_NS
-EXPOSURE_NS = 5 * SECOND_NS
 _LAST_WORDS_NS = SECOND_NS // 2
 _TICK_S = 0.1
 _BEAT_S = 1.0
@@ -91,8 +91,9 @@ class Session(Protocol):
         """Who holds a role now. Raises InjectError when nobody can be named."""
         ...
 
-    def link_bytes(self, link: str, over_ns: int) -> int | None:
-        """Bytes that crossed a link in the last `over_ns`; None where nobody counts them."""
+    @property
+    def traffic(self) -> LinkTraffic:
+        """The counters of the links that will be broken. Legal once started."""
         ...
 
     @property
@@ -218,6 +219,7 @@ class Conductor:
 
     async def _scenario(self) -> None:
         experiment = self.plan.experiment
+        await self._session.traffic.rest()
         job = self._job()
         await self._engine.start(job, self._feed)
         self._offered.began(max(job.start_at_ns, self.clock.now_ns()))
@@ -362,14 +364,10 @@ class Conductor:
             self.recorder.seal()
 
     def exposed(self, fault: PlannedFault) -> None:
-        """Record how much crossed a fault's links before it: the proof that load reaches them."""
-        links = [target.name for target in fault.targets if target.kind == "link"]
-        counts = [self._session.link_bytes(link, EXPOSURE_NS) for link in links]
-        known = [count for count in counts if count is not None]
-        if known:
-            text = f"bytes on {', '.join(links)} in the 5 s before"
-            data = {"fault": fault.id, "bytes": sum(known)}
-            self.recorder.emit(NoteEvent(at_ns=self.clock.now_ns(), code="exposure", text=text, data=data))
+        """Record how much crossed a fault's links before it, where somebody counts: the proof that load reaches them."""
+        note = self._session.traffic.noted(fault)
+        if note is not None:
+            self.recorder.emit(note)
 
     async def resolve(self, target: Target) -> Target:
         """The target with every role replaced by who holds it now, which is recorded. Raises InjectError."""

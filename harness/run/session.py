@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
 from harness.run.residue import Audit, Source
 from harness.run.residue_sources import FaultProxyFacts, InstanceFacts, KernelFacts, OwnProcesses, QueueFacts
+from harness.run.traffic import LinkTraffic
 from harness.run.world import RunWorld
 from harness.stacks.bring_up import bring_up
 from harness.stacks.client import end_stack
@@ -44,8 +44,6 @@ from harness.store.rundir import RunDir
 
 __all__ = ["StackSession"]
 
-_COUNT_EVERY_NS = 500_000_000
-_COUNTS_KEPT = 20
 _READY_LIMIT_NS = 1_000_000_000
 _STOP_GRACE_NS = 3_000_000_000
 
@@ -75,7 +73,6 @@ class StackSession:
         self._audit: Audit | None = None
         self._clock: Clock | None = None
         self._alerting = Alerting(self._stack)
-        self._traffic: dict[str, deque[tuple[int, int]]] = defaultdict(lambda: deque(maxlen=_COUNTS_KEPT))
 
     @property
     def entries(self) -> tuple[str, Mapping[str, str]]:
@@ -115,6 +112,7 @@ class StackSession:
                 self._began.append(name)
 
         await bring_up(self._stack, self._wiring, self._hosts, self._probe, recorder.emit, clock, beginning)
+        self.traffic = LinkTraffic(self._plan.faults, self._links, clock)
         return RunWorld(self._run_dir.run_id, clock, self._wiring, self._hosts, self._links)
 
     def _sources(self, journal: Journal) -> tuple[Source, ...]:
@@ -264,7 +262,7 @@ class StackSession:
         async with asyncio.TaskGroup() as group:
             for spec in self._stack.probes.values():
                 group.create_task(watch(spec, self._probe(spec), self._clock, sample))
-            group.create_task(self._count())
+            group.create_task(self.traffic.count())
 
     async def listen(self, recorder: Recorder) -> None:
         """Follow the stack's signals until cancelled; called again, go on where that was."""
@@ -285,30 +283,6 @@ class StackSession:
                     group.create_task(host.follow_log())
             for follower in self._followers:
                 group.create_task(follower.follow(signal))
-
-    async def _count(self) -> None:
-        """Bytes on each link of the timeline: the proof that load reached a fault that no header names."""
-        faulted = sorted(
-            {target.name for fault in self._plan.faults for target in fault.targets if target.kind == "link"}
-        )
-        if not faulted or self._links is None or not self._links.embedded:
-            return
-        assert self._clock is not None
-        at_ns = self._clock.now_ns()
-        while True:
-            for link in faulted:
-                seen = await self._links.counters(link)
-                if seen is not None:
-                    self._traffic[link].append((self._clock.now_ns(), seen.bytes_up + seen.bytes_down))
-            at_ns += _COUNT_EVERY_NS
-            await self._clock.sleep_until(at_ns)
-
-    def link_bytes(self, link: str, over_ns: int) -> int | None:
-        """Bytes that crossed a link in the last `over_ns`, witnesses' not counted; None where nobody counts them."""
-        assert self._clock is not None
-        since_ns = self._clock.now_ns() - over_ns
-        counts = [total for at_ns, total in self._traffic[link] if at_ns >= since_ns]
-        return counts[-1] - counts[0] if counts else None
 
     def assure(self) -> None:
         """Tell the reaper, and whoever waits for our locks, that we live; nothing before it is armed or after it was dismissed."""

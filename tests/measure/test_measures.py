@@ -158,6 +158,19 @@ def test_jobs_that_the_sink_did_not_see_are_unknown_and_never_lost(unseen: int) 
     assert not unseen or (loss.why.startswith("the sink saw no effect of 1 of ") and loss.why.endswith("it is blind"))
 
 
+@pytest.mark.parametrize(
+    ("told", "met"), [({}, True), ({"idle": 2048}, True), ({"idle": 2049}, False), ({"bytes": 0, "idle": 0}, False)]
+)
+def test_exposure_by_a_link_is_more_than_crosses_it_without_load(told: dict[str, int], met: bool) -> None:
+    data = {"fault": "eu-down", "bytes": 4096, **told}
+    note = NoteEvent(at_ns=EFFECT, code="exposure", text="some bytes on link db", data=data)
+    history, plan = scene.history_of(scene.ops_of(), more=(note,)), scene.plan_of()
+    seen = exposure(history, plan, plan.faults[0], grade(history, plan), Interval(lo_ns=EFFECT, hi_ns=EFFECT))
+    assert seen is not None
+    assert seen.met is met
+    assert seen.how.endswith("without load") is not met
+
+
 def test_exposure_by_the_links_own_counters() -> None:
     from harness.judge import judge
 

@@ -29,6 +29,7 @@ from harness.run.clock import MonotonicClock
 from harness.run.conductor import Conductor, Parts
 from harness.run.faultlife import FaultLife, Unreverted
 from harness.run.journal import JournalView
+from harness.run.traffic import LinkTraffic
 from harness.run.world import RunWorld
 from harness.store.rundir import RunDir
 
@@ -98,6 +99,7 @@ class FakeSession:
     async def start(self, journal: Any, recorder: Any, clock: MonotonicClock) -> RunWorld:
         if self.refuse:
             raise UnsafeError("gateway-eu: not ready within 20 s")
+        self.traffic = LinkTraffic((), None, clock)
         return RunWorld("r", clock, Wiring(), {}, None)
 
     async def watch(self, live: Any, recorder: Any) -> None:
@@ -120,9 +122,6 @@ class FakeSession:
 
     async def role_holder(self, role: str) -> str:
         return "nobody"
-
-    def link_bytes(self, link: str, over_ns: int) -> int | None:
-        return 4096
 
     @property
     def entries(self) -> tuple[str, Mapping[str, str]]:
@@ -272,7 +271,7 @@ async def test_a_run_goes_through_every_phase_and_closes_its_journal(tmp_path: P
     assert ran.journal.unresolved == ()
     assert not Toy.broken
     assert ran.aborts == ()
-    assert ran.notes["exposure"].data == {"fault": "down", "bytes": 4096}
+    assert "exposure" not in ran.notes, "no server counts its link"
 
 
 async def test_the_intent_is_on_disk_before_the_fault_is_applied(
