@@ -3,7 +3,8 @@
 A stack that a run starts whole, on ports of its own, is shared with nobody and needs no lock. An attached instance, a fixed
 port or a link at someone's fault proxy is shared, whatever stack file names it: then a second run is refused and told who
 holds it. A lock is an flock, which falls with its process; the claim written in it stays, so that whoever comes next after a
-death knows whose journal has to be finished first.
+death knows whose journal has to be finished first. Lock files are a user's own: what other users of the machine drill is held
+against them by `tenancy`; what a dead run of theirs left is for them to recover.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from harness.model.fields import JsonObject
 from harness.model.stack import Stack
 from harness.run.journal import JournalView
 from harness.run.process import is_alive, start_ticks
+from harness.run.tenancy import occupy
 
 __all__ = [
     "HOSTED",
@@ -214,8 +216,10 @@ def hold(name: str, base_dir: str, who: str) -> Iterator[None]:
     """Hold the lock of the stack of that name and folder, for what is no run. Raises UnsafeError naming the holder."""
     now_s = time.time()
     key = _stack_lock(name, base_dir)
-    with _file_of(key) as file:
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(_file_of(key))
         _take(file, key)
+        held.enter_context(occupy(key))
         left = _Claim.read(file)
         claim = _Claim(
             key=key, who=who, run_id=None, run_dir=None, owner=_owner(), pid=os.getpid(), since_s=now_s, renewed_s=now_s
@@ -241,6 +245,7 @@ def locked(keys: tuple[str, ...], run_id: str, run_dir: Path, finish: Callable[[
         for key in keys:
             file = files.enter_context(_file_of(key))
             _take(file, key)
+            files.enter_context(occupy(key))
             dead = _Claim.read(file)
             if dead is not None and dead.run_dir is not None and not is_finished(Path(dead.run_dir)):
                 finish(Path(dead.run_dir))

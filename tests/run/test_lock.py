@@ -20,6 +20,9 @@ from harness.run import lock
 from harness.run.journal import Closed, Journal, Opened
 from harness.run.lock import lock_keys, locked, state_home
 
+SEVEN, OTHER, FREE = (f"{name} of test {os.getpid()}" for name in ("pid 7", "stack a", "free"))
+"""Keys are the machine's: these are ours, whatever other tests run on it."""
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,18 +83,18 @@ def test_fixed_ports_and_links_at_someones_proxy_are_shared() -> None:
 
 
 def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
-    with locked(("pid 7", "stack a"), "run-1", tmp_path / "run-1", never):
+    with locked((SEVEN, OTHER), "run-1", tmp_path / "run-1", never):
         with (
             pytest.raises(
-                UnsafeError, match=rf"pid 7 is being used by run run-1 of \S+ \(pid {os.getpid()}, .*alive\)"
+                UnsafeError, match=rf"{SEVEN} is being used by run run-1 of \S+ \(pid {os.getpid()}, .*alive\)"
             ) as told,
-            locked(("free", "pid 7"), "run-2", tmp_path / "run-2", never),
+            locked((FREE, SEVEN), "run-2", tmp_path / "run-2", never),
         ):
             pass
         assert told.value.remedy == "wait for it, or `blackstart halt run-1`"
-        with locked(("free",), "run-3", tmp_path / "run-3", never) as free:
-            assert free.keys == ("free",), "what the refused one had taken is free again"
-    with locked(("pid 7",), "run-4", tmp_path / "run-4", never):
+        with locked((FREE,), "run-3", tmp_path / "run-3", never) as free:
+            assert free.keys == (FREE,), "what the refused one had taken is free again"
+    with locked((SEVEN,), "run-4", tmp_path / "run-4", never):
         pass
 
 
@@ -102,11 +105,11 @@ def test_a_holder_that_does_not_renew_its_lease_is_said_to_hang(
     monkeypatch.setattr(lock.time, "time", lambda: now[0])
 
     def refusal() -> str:
-        with pytest.raises(UnsafeError) as told, locked(("pid 7",), "run-2", tmp_path / "run-2", never):
+        with pytest.raises(UnsafeError) as told, locked((SEVEN,), "run-2", tmp_path / "run-2", never):
             pass
         return str(told.value)
 
-    with locked(("pid 7",), "run-1", tmp_path / "run-1", never) as locks:
+    with locked((SEVEN,), "run-1", tmp_path / "run-1", never) as locks:
         now[0] += 25
         assert "last heard of 25 s ago, alive" in refusal()
         locks.renew()
@@ -120,21 +123,47 @@ CRASH = """
 import os, sys
 from pathlib import Path
 from harness.run.lock import locked
-with locked(("pid 7",), "dead", Path(sys.argv[1]), lambda run_dir: None):
+with locked((sys.argv[2],), "dead", Path(sys.argv[1]), lambda run_dir: None):
     os.kill(os.getpid(), 9)
 """
+
+
+HOLDER = """
+import pathlib, sys
+from harness.run.lock import locked
+with locked((sys.argv[2],), "run-9", pathlib.Path(sys.argv[1]), print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_another_user_with_a_state_directory_of_his_own_is_refused_too(tmp_path: Path) -> None:
+    theirs = os.environ | {"BLACKSTART_STATE": str(tmp_path / "theirs")}
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run-9"), SEVEN]
+    with subprocess.Popen(command, env=theirs, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        wanted = f"{SEVEN} is being used by process {other.pid} of user .*another state directory"
+        with pytest.raises(UnsafeError, match=wanted), locked((SEVEN,), "run-2", tmp_path / "run-2", never):
+            pass
+        with locked((FREE,), "run-2", tmp_path / "run-2", never):
+            pass
+        other.kill()
+    with locked((SEVEN,), "run-2", tmp_path / "run-2", never) as held:
+        assert held.keys == (SEVEN,), "it falls with its process"
 
 
 @pytest.mark.slow
 def test_a_dead_runs_lock_is_taken_over_only_once_its_journal_is_finished(tmp_path: Path) -> None:
     dead = begun(tmp_path / "dead", closed=False)
-    done = subprocess.run([sys.executable, "-c", CRASH, str(dead)], timeout=60)
+    done = subprocess.run([sys.executable, "-c", CRASH, str(dead), SEVEN], timeout=60)
     assert done.returncode == -9
 
     def cannot(run_dir: Path) -> None:
         raise UnsafeError(f"{run_dir.name} left something")
 
-    with pytest.raises(UnsafeError, match="dead left something"), locked(("pid 7",), "run-2", tmp_path / "2", cannot):
+    with pytest.raises(UnsafeError, match="dead left something"), locked((SEVEN,), "run-2", tmp_path / "2", cannot):
         pass
     finished = []
 
@@ -144,21 +173,21 @@ def test_a_dead_runs_lock_is_taken_over_only_once_its_journal_is_finished(tmp_pa
         journal.append(Closed(by="test"))
         journal.close()
 
-    with locked(("pid 7",), "run-3", tmp_path / "run-3", finish):
+    with locked((SEVEN,), "run-3", tmp_path / "run-3", finish):
         assert finished == [dead]
-    with locked(("pid 7",), "run-4", tmp_path / "run-4", never):
+    with locked((SEVEN,), "run-4", tmp_path / "run-4", never):
         pass
 
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_the_claim_of_a_run_that_is_not_clean_stays_written(tmp_path: Path, closed: bool) -> None:
     run_dir = begun(tmp_path / "run-1", closed=closed)
-    with locked(("pid 7",), "run-1", run_dir, never):
+    with locked((SEVEN,), "run-1", run_dir, never):
         pass
     (file,) = (state_home() / "locks").iterdir()
     claim = json.loads(file.read_text() or "{}")
     assert claim.get("run_id") == (None if closed else "run-1")
     asked = []
-    with contextlib.suppress(UnsafeError), locked(("pid 7",), "run-2", tmp_path / "run-2", asked.append):
+    with contextlib.suppress(UnsafeError), locked((SEVEN,), "run-2", tmp_path / "run-2", asked.append):
         pass
     assert asked == ([] if closed else [run_dir])
