@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.drill.answers import Answers
     from harness.drill.plan import DrillPlan
+    from harness.drill.schedule import Due
     from harness.history.events import Event
     from harness.model.drill import Drill
     from harness.model.drill_result import DrillResult
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from harness.run.permit import Consent
     from harness.store.rundir import RunDir
 
-__all__ = ["find_drill", "load_drill_named", "register", "show_drill"]
+__all__ = ["find_drill", "load_drill_named", "project_dues", "register", "show_drill"]
 
 DrillArgument = Annotated[
     str | None, typer.Argument(metavar="[DRILL]", help="Name or path; default: the only one in drills/.")
@@ -259,7 +260,8 @@ def _interrupted(number: int, frame: Any) -> None:
 
 def show_drill(result: DrillResult, run_dir: RunDir, json: bool) -> int:
     """The verdict on stdout, the place of the report on stderr; the exit code."""
-    from harness.drill.outputs import dump_drill_result, took
+    from harness.drill.outputs import dump_drill_result
+    from harness.drill.page import took
     from harness.report.text import clean
 
     if json:
@@ -296,22 +298,13 @@ def schedule(
     json: JsonFlag = False,
 ) -> None:
     """Show which drills are due and overdue, from the drills carried out; write the schedule for other schedulers."""
-    from harness.drill.rundir import earlier_drills
-    from harness.drill.schedule import due_of
-
     now = datetime.now(UTC)
     if due_within is not None:
         raise typer.Exit(_due_now(load_drill_named(drill, None, None), due_within, now))
     if write is not None:
         _write_schedule(drill, write, answers, image, now)
         return
-    names = (
-        [drill]
-        if drill is not None
-        else [str(path) for path in sorted(Path("drills").glob("*.yaml")) if _is_drill(path)]
-    )
-    past = earlier_drills(reports)
-    rows = [due_of(load_drill_named(name, None, None), past, now) for name in names]
+    rows = project_dues(reports, now, drill)
     if json:
         show_json([{key: getattr(row, key) for key in row.__slots__} for row in rows])
         return
@@ -319,6 +312,17 @@ def schedule(
         ("drill", "state", "next", "last", "verdict"),
         [(row.name, row.state, _minute(row.next), _minute(row.last), row.last_verdict or "-") for row in rows],
     )
+
+
+def project_dues(reports: Path, now: datetime, drill: str | None = None) -> list[Due]:
+    """How each drill in `drills/` stands at `now`, or the one named. Raises SpecError for a document that does not load."""
+    from harness.drill.rundir import earlier_drills
+    from harness.drill.schedule import due_of
+
+    here = sorted(Path("drills").glob("*.yaml"))
+    names = [drill] if drill is not None else [str(path) for path in here if _is_drill(path)]
+    past = earlier_drills(reports)
+    return [due_of(load_drill_named(name, None, None), past, now) for name in names]
 
 
 def _is_drill(path: Path) -> bool:

@@ -19,7 +19,10 @@ from harness.spec.report import At, Report
 from harness.spec.yaml_text import read
 from harness.units import format_duration
 
-__all__ = ["Answer", "Answers", "FileAnswers", "Nobody", "Question", "TerminalAnswers"]
+__all__ = ["ANSWERS_FILE", "Answer", "Answers", "FileAnswers", "Nobody", "Question", "TerminalAnswers"]
+
+ANSWERS_FILE = "answers file"
+"""How the name ends of whoever answered in a file, beforehand: such steps say nothing about how fast people are."""
 
 _WORDS: dict[str, Outcome] = {
     "done": "done",
@@ -121,13 +124,13 @@ class FileAnswers:
                 if outcome is None:
                     report.error(at, f"expected done, failed or skip, got {at.text!r}")
                 else:
-                    answers[name] = Answer(outcome=outcome, by="answers file")
+                    answers[name] = Answer(outcome=outcome, by=ANSWERS_FILE)
                 continue
             doc = decode(at, _AnswerDoc, report)
             if doc is not None:
                 answers[name] = Answer(
                     outcome=_WORDS[doc.outcome],
-                    by=doc.by or "answers file",
+                    by=f"{doc.by}, {ANSWERS_FILE}" if doc.by else ANSWERS_FILE,
                     note=doc.note,
                     finding=doc.finding,
                     severity=doc.severity,

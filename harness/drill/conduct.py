@@ -17,12 +17,14 @@ from harness.errors import HarnessError, RevertError, SpecError, StoreError, Uns
 from harness.history.events import Event, FaultEvent, PhaseEvent
 from harness.judge import matches_expectation
 from harness.model.drill import Ask, Command, DrillStep, ExperimentStep, RunbookAction, RunbookStep, Say
-from harness.model.drill_result import DrillRun, Mode, RunFinding, RunObjective
+from harness.model.drill_result import DrillRun, Mode, RunFailure, RunFinding, RunObjective
 from harness.model.plan import Plan
 from harness.model.result import Interval, Result
 from harness.model.verdict import Verdict
+from harness.report.controls import evidence_of
+from harness.report.tiles import worst_budget
 from harness.run.repeat import ENDS_SERIES, overall
-from harness.units import format_bounds, format_duration
+from harness.units import format_bounds, format_duration, format_ratio
 
 if TYPE_CHECKING:
     from harness.store.rundir import RunDir
@@ -261,6 +263,7 @@ _VERDICTS: dict[type[HarnessError], Verdict] = {
 def _told(result: Result, run_id: str, value: str | None, wanted: bool) -> DrillRun:
     """What the drill keeps of a run: enough to judge, and to tell people, without its directory."""
     recovery, loss = result.measures.recovery, result.measures.loss
+    stated = next((one for one in result.objectives if one.measure == "recovery_time"), None)
     return DrillRun(
         run_id=run_id,
         value=value,
@@ -271,6 +274,18 @@ def _told(result: Result, run_id: str, value: str | None, wanted: bool) -> Drill
         recovered=recovery.state in ("recovered", "none") and not result.safety.unresolved,
         harmed=result.measures.counts.bad,
         lost=loss.lost if loss.known else None,
+        title=result.run.title,
+        started_utc=result.run.started_utc,
+        limit="" if stated is None else stated.limit,
+        recovery_ratio=None if stated is None or stated.margin_ratio is None else 1 - stated.margin_ratio,
+        budget=_cost(result),
+        failures=tuple(
+            RunFailure(kind=fault.kind, service=service)
+            for fault in result.faults
+            if fault.effect is not None
+            for service in fault.services
+        ),
+        evidence=evidence_of(result),
         objectives=tuple(
             RunObjective(text=one.text, status=one.status, observed=one.observed) for one in result.objectives
         ),
@@ -278,6 +293,15 @@ def _told(result: Result, run_id: str, value: str | None, wanted: bool) -> Drill
             RunFinding(severity=one.severity, text=one.text) for one in result.findings if one.severity != "strength"
         ),
     )
+
+
+def _cost(result: Result) -> str:
+    """What the run cost the SLO that it cost most: "availability 0.16 % of 30 d, notional"; empty without SLOs."""
+    cost = worst_budget(result)
+    if cost is None:
+        return ""
+    notional = ", notional" if cost.notional else ""
+    return f"{cost.slo} {format_ratio(cost.cost_share_ratio)} of {format_duration(cost.window_ns)}{notional}"
 
 
 def _span(interval: Interval | None) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from harness import __version__
+from harness.drill.answers import ANSWERS_FILE
+from harness.drill.coverage import covered_now, last_covered, services_of
 from harness.drill.findings import findings
 from harness.drill.plan import DrillPlan
 from harness.drill.record import DrillEvent
 from harness.model.drill import Ask, DrillStep, ExperimentStep, RunbookStep, Say
 from harness.model.drill_result import (
     Approval,
+    Covered,
     DrillFacts,
     DrillFinding,
     DrillObjective,
@@ -27,20 +31,26 @@ from harness.report.text import plural
 from harness.run.repeat import is_flaky, overall
 from harness.units import format_duration
 
-__all__ = ["judge_drill"]
+__all__ = ["Before", "judge_drill"]
 
 _OF_PEOPLE: dict[Outcome, Verdict] = {"done": Verdict.PASS, "failed": Verdict.FAIL}
 _OF_STATUS = {Status.MET: Verdict.PASS, Status.MISSED: Verdict.FAIL, Status.UNKNOWN: Verdict.INCONCLUSIVE}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What there was when the drill began: its approvals, what earlier drills left open, what earlier runs had tested."""
+
+    approvals: tuple[Approval, ...] = ()
+    findings: tuple[DrillFinding, ...] = ()
+    tested: tuple[Covered, ...] = ()
+
+
 def judge_drill(
-    plan: DrillPlan,
-    events: Sequence[DrillEvent],
-    run_id: str,
-    approvals: tuple[Approval, ...] = (),
-    earlier: tuple[DrillFinding, ...] = (),
+    plan: DrillPlan, events: Sequence[DrillEvent], run_id: str, before: Before | None = None
 ) -> DrillResult:
     """What the drill came to. A step that nobody answered, and every step after a stop, is INCONCLUSIVE: never a pass."""
+    known = before or Before()
     first, last = events[0], events[-1]
     mode = first.mode or "tabletop"
     steps = tuple(_step(step, events, tabletop=mode == "tabletop") for step in plan.drill.steps)
@@ -74,11 +84,13 @@ def judge_drill(
         steps=steps,
         objectives=objectives,
         updates=updates,
-        approvals=approvals,
-        findings=findings(plan, facts, steps, objectives, updates, events, earlier),
+        approvals=known.approvals,
+        findings=findings(plan, facts, steps, objectives, updates, events, known.findings),
         not_shown=_not_shown(plan, steps, mode),
         first_update_ns=first_ns,
         longest_gap_ns=gap_ns,
+        coverage=last_covered([*known.tested, *covered_now(steps)]),
+        services=() if mode == "tabletop" else services_of(plan),
     )
 
 
@@ -293,5 +305,10 @@ def _not_shown(plan: DrillPlan, steps: tuple[DrillStepResult, ...], mode: str) -
         result = next(one for one in steps if one.id == step.id)
         if step.sweep is not None and result.found is not None and result.found == step.variants[-1].value:
             lines.append(f"Where {step.sweep} ends: {result.found} was the highest tried, and it passed.")
+    written = [step.id for step in steps if step.by.endswith(ANSWERS_FILE)]
+    if written:
+        lines.append(
+            f"How fast people are: {', '.join(written)} {'was' if len(written) == 1 else 'were'} answered from a file."
+        )
     lines.append("Who answered and approved: names are recorded as given, not verified.")
     return tuple(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from harness.drill.page import render_drill_html
+from harness.drill.page import render_drill_html, took
 from harness.errors import HarnessBug
 from harness.model.drill_result import DrillResult, DrillStepResult
 from harness.model.verdict import Status, Verdict
@@ -13,7 +13,7 @@ from harness.report.junit import Suite
 from harness.report.text import clean, clean_block, html_free_markdown
 from harness.units import NS_PER_S, format_duration
 
-__all__ = ["dump_drill_result", "outputs_of", "took"]
+__all__ = ["dump_drill_result", "outputs_of"]
 
 
 def dump_drill_result(result: DrillResult) -> str:
@@ -39,13 +39,6 @@ def outputs_of(result: DrillResult) -> Mapping[str, str]:
         "postmortem.md": _postmortem(result),
         "postmortem.json": _postmortem_json(result),
     }
-
-
-def took(step: DrillStepResult) -> str:
-    """How long a step took, in words; empty when it was not carried out."""
-    if step.started_ns is None or step.ended_ns is None:
-        return ""
-    return format_duration(step.ended_ns - step.started_ns)
 
 
 def _md(text: str) -> str:

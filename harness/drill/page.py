@@ -1,43 +1,26 @@
-"""`report.html` of a drill: verdict, steps with their times, links to the experiments' reports, merged findings. Words only."""
+"""`report.html` of a drill: verdict, headline figures, experiments, findings, coverage, steps with their times. Words only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from urllib.parse import quote
 
-from harness.model.drill_result import DrillResult, DrillStepResult
-from harness.report.html import render_template
-from harness.report.page import Badge, Block, Cell, Column, Note, Pre, Section, Table
-from harness.report.text import clean, clean_block
+from harness.drill.coverage import coverage_table, instant
+from harness.model.drill_result import DrillResult, DrillRun, DrillStepResult
+from harness.model.verdict import Status
+from harness.report.controls import controls_part
+from harness.report.html import render_sheet
+from harness.report.numbers import percent
+from harness.report.page import Badge, Block, Cell, Column, Note, Pre, Section, Sheet, Table, Tile
+from harness.report.text import clean, clean_block, plural
 from harness.report.words import SEVERITY_BADGES, STATUS_BADGES, VERDICT_BADGES, slug
-from harness.units import format_duration
+from harness.units import NS_PER_S, format_duration
 
-__all__ = ["Link", "drill_sections", "render_drill_html"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A run of an experiment, and where its report stands, seen from the drill's."""
-
-    badge: Badge
-    href: str
-    run_id: str
-    sentence: str
+__all__ = ["drill_sections", "render_drill_html", "took"]
 
 
 def render_drill_html(result: DrillResult) -> str:
     """One page: offline, readable without CSS and JavaScript, the same text for the same input."""
     run = result.run
-    links = [
-        Link(
-            badge=VERDICT_BADGES[one.verdict],
-            href=f"../{one.run_id}/report.html",
-            run_id=one.run_id,
-            sentence=clean(one.sentence),
-        )
-        for step in result.steps
-        for one in step.runs
-        if one.run_id is not None
-    ]
     facts = (
         f"{run.mode} ({run.exercise})",
         f"owner {clean(run.owner)}",
@@ -45,34 +28,167 @@ def render_drill_html(result: DrillResult) -> str:
         f"plan {run.plan_hash[:12]}",
         f"{run.run_id}, Blackstart {run.version}",
     )
-    return render_template(
-        "drill.html.j2",
-        verdict=VERDICT_BADGES[result.verdict],
-        name=clean(run.name),
-        run_id=run.run_id,
-        title=clean(run.title),
-        sentence=clean(result.sentence),
-        facts=facts,
-        sections=drill_sections(result),
-        links=links,
+    verdict = VERDICT_BADGES[result.verdict]
+    return render_sheet(
+        Sheet(
+            name=f"{verdict.word}: {clean(run.name)} ({run.run_id})",
+            verdict=verdict,
+            kicker=clean(run.title),
+            sentence=clean(result.sentence),
+            facts=facts,
+            tiles=_tiles(result),
+            sections=drill_sections(result),
+        )
     )
 
 
 def drill_sections(result: DrillResult) -> tuple[Section, ...]:
-    """The parts of the page, in order."""
-    return (
+    """The parts of the page, in order: what managers ask first, then what happened."""
+    not_shown = tuple(Note(lines=(clean(line),)) for line in result.not_shown)
+    sections = (
+        Section(anchor="runs", title="Experiments", lead=_runs_lead(result), blocks=_runs(result)),
+        Section(anchor="findings", title="Findings", lead="", blocks=_findings(result)),
+        Section(anchor="coverage", title="Coverage", lead=_coverage_lead(result), blocks=_coverage(result)),
+        Section(anchor="not-shown", title="What this drill does not show", lead="", blocks=not_shown),
         Section(anchor="steps", title="Steps", lead="", blocks=_steps(result)),
         Section(anchor="objectives", title="Objectives", lead="", blocks=_objectives(result)),
-        Section(anchor="findings", title="Findings", lead="", blocks=_findings(result)),
         Section(anchor="comms", title="Status updates", lead=_comms_lead(result), blocks=_updates(result)),
         Section(anchor="approvals", title="Approvals", lead="", blocks=_approvals(result)),
-        Section(
-            anchor="not-shown",
-            title="What this drill does not show",
-            lead="",
-            blocks=tuple(Note(lines=(clean(line),)) for line in result.not_shown),
+        controls_part(_evidence(result)),
+    )
+    return tuple(section for section in sections if section is not None)
+
+
+# ---- page one --------------------------------------------------------------------------------------------------------
+
+
+def _all_runs(result: DrillResult) -> list[tuple[DrillStepResult, DrillRun]]:
+    return [(step, run) for step in result.steps for run in step.runs]
+
+
+def _tiles(result: DrillResult) -> tuple[Tile, ...]:
+    runs = [run for _, run in _all_runs(result)]
+    people = [step for step in result.steps if step.kind != "experiment"]
+    done = sum(step.outcome == "done" for step in people)
+    left = [one for one in result.findings if one.state != "retested"]
+    overdue = sum(one.overdue for one in left)
+    return (
+        Tile(
+            key="steps",
+            label="Steps of people",
+            value=f"{done} of {len(people)}",
+            figure="done",
+            lines=tuple(f"{step.id}: {step.outcome}" for step in people if step.outcome != "done")[:3],
+        ),
+        _recovery_tile(runs),
+        _data_tile(runs),
+        Tile(
+            key="findings",
+            label="Findings to act on",
+            value=str(len(left)),
+            figure=f"{overdue} overdue" if overdue else "",
+            lines=(f"{plural(sum(one.severity == 'high' for one in left), 'is', 'are')} high",) if left else (),
         ),
     )
+
+
+def _recovery_tile(runs: list[DrillRun]) -> Tile:
+    timed = [run for run in runs if run.recovery_ratio is not None]
+    if not timed:
+        why = "No run has a recovery time with a limit" if runs else "No experiment was run"
+        return Tile(key="recovery", label="Recovery time", value="unknown", lines=(why,))
+    worst = max(timed, key=lambda run: run.recovery_ratio or 0.0)
+    tone = STATUS_BADGES[Status.MET if (worst.recovery_ratio or 0) <= 1 else Status.MISSED]
+    return Tile(
+        key="recovery",
+        label="Recovery time, the worst",
+        value=clean(worst.recovery, 40),
+        badge=tone,
+        lines=(f"{percent(worst.recovery_ratio or 0)} of its limit ({clean(worst.limit, 40)})",),
+    )
+
+
+def _data_tile(runs: list[DrillRun]) -> Tile:
+    known = [run.lost for run in runs if run.lost is not None]
+    harmed = sum(run.harmed or 0 for run in runs)
+    lines: tuple[str, ...] = (f"{harmed:,} requests harmed in all",) if runs else ("No experiment was run",)
+    if not known:
+        return Tile(key="data", label="Writes lost", value="unknown", lines=lines)
+    if len(known) < len(runs):
+        lines += (f"Not known for {plural(len(runs) - len(known), 'run')}",)
+    badge = STATUS_BADGES[Status.MET] if not sum(known) and len(known) == len(runs) else None
+    return Tile(key="data", label="Writes lost", value=f"{sum(known):,}", badge=badge, lines=lines)
+
+
+def _runs_lead(result: DrillResult) -> str:
+    if result.run.mode == "tabletop":
+        return "None was run: a tabletop is talked through."
+    return "" if _all_runs(result) else "No experiment was run."
+
+
+def _runs(result: DrillResult) -> tuple[Block, ...]:
+    rows = tuple(
+        (
+            Cell(
+                text=f"{clean(step.id)}{'' if run.value is None else f' with {clean(run.value)}'}",
+                href=None if run.run_id is None else _href(run.run_id),
+            ),
+            _cell(run.title or step.text),
+            _cell("", VERDICT_BADGES[run.verdict]),
+            _cell(run.recovery if run.run_id else "–"),
+            _cell(run.limit or "–"),
+            _cell("–" if run.harmed is None else f"{run.harmed:,}"),
+            _cell(run.budget or "–"),
+            _cell("unknown" if run.lost is None else f"{run.lost:,}"),
+            _cell(run.sentence),
+        )
+        for step, run in _all_runs(result)
+    )
+    if not rows:
+        return ()
+    columns = _columns(
+        "Experiment",
+        "What",
+        "Verdict",
+        "Recovery",
+        "Limit",
+        "Requests harmed",
+        "Budget",
+        "Writes lost",
+        "In words",
+    )
+    return (Table(caption="Each leads to its own report", columns=columns, rows=rows),)
+
+
+def _coverage_lead(result: DrillResult) -> str:
+    return (
+        "The last run of each kind of failure in each service, this drill's and all that are stored beside it."
+        if result.coverage
+        else "No run that is stored here caused a failure."
+    )
+
+
+def _coverage(result: DrillResult) -> tuple[Block, ...]:
+    now = instant(result.run.started_utc)
+    table = coverage_table(result.coverage, result.services, now, _href)
+    return () if table is None else (table,)
+
+
+def _evidence(result: DrillResult) -> set[str]:
+    """The sorts of evidence that the drill holds: its runs', and its own."""
+    found = {kind for _, run in _all_runs(result) for kind in run.evidence}
+    if any(step.kind in ("ask", "runbook") and step.outcome in ("done", "failed") for step in result.steps):
+        found.add("people")
+    if result.run.mode != "tabletop" and result.first_update_ns is not None:
+        found.add("communication")
+    return found | {"findings", "report"} if found else found
+
+
+# ---- evidence --------------------------------------------------------------------------------------------------------
+
+
+def _href(run_id: str) -> str:
+    return f"../{quote(run_id)}/report.html"
 
 
 def _cell(text: str, badge: Badge | None = None) -> Cell:
@@ -113,10 +229,18 @@ def _step_row(step: DrillStepResult, taken: set[str]) -> tuple[Cell, ...]:
         _cell(step.who or ""),
         _cell(f"{step.outcome}{by}", VERDICT_BADGES[step.verdict]),
         _cell(began),
-        _cell("" if lasted is None else format_duration(lasted)),
+        _cell(took(step)),
         _cell("" if step.expect_ns is None else format_duration(step.expect_ns)),
         _cell("; ".join(note for note in notes if note)),
     )
+
+
+def took(step: DrillStepResult) -> str:
+    """How long a step took, in words; empty when it was not carried out. People's steps are not told in parts of a second."""
+    if step.started_ns is None or step.ended_ns is None:
+        return ""
+    lasted = step.ended_ns - step.started_ns
+    return "under 1 s" if step.kind != "experiment" and lasted < NS_PER_S else format_duration(lasted)
 
 
 def _objectives(result: DrillResult) -> tuple[Block, ...]:

@@ -11,13 +11,15 @@ from pathlib import Path
 from harness import __version__
 from harness.drill.approvals import now_utc
 from harness.drill.conduct import DrillConductor, Seams
+from harness.drill.coverage import covered_before, last_covered
 from harness.drill.findings import still_open
-from harness.drill.judge import judge_drill
+from harness.drill.judge import Before, judge_drill
 from harness.drill.outputs import outputs_of
 from harness.drill.plan import DrillPlan, dump_drill_plan, load_drill_plan
 from harness.drill.record import Record, read_record
 from harness.errors import SpecError, StoreError
-from harness.model.drill_result import Approval, DrillFinding, DrillResult, Mode
+from harness.model.drill_result import Approval, Covered, DrillFinding, DrillResult, Mode
+from harness.store.index import index_runs
 from harness.store.rundir import RunDir
 
 __all__ = ["PastDrill", "Setting", "carry_out_drill", "earlier_drills", "is_drill", "rejudge_drill"]
@@ -60,6 +62,7 @@ def carry_out_drill(
     context = {
         "approvals": [one.model_dump() for one in setting.approvals],
         "earlier": [one.model_dump() for one in left],
+        "tested": [one.model_dump(mode="json") for one in last_covered(covered_before(index_runs(setting.reports)))],
     }
     run_dir.write(_CONTEXT, json.dumps(context, indent=1) + "\n")
     began(run_dir)
@@ -79,9 +82,11 @@ def rejudge_drill(run_dir: RunDir) -> DrillResult:
         context = json.loads((run_dir.path / _CONTEXT).read_text(encoding="utf-8"))
         approvals = tuple(Approval.model_validate(one) for one in context["approvals"])
         earlier = tuple(DrillFinding.model_validate(one) for one in context["earlier"])
+        tested = tuple(Covered.model_validate(one) for one in context.get("tested", ()))
     except (OSError, ValueError, KeyError, SpecError) as exc:
         raise StoreError(f"{run_dir.path}: not a whole record of a drill: {exc}") from exc
-    result = judge_drill(plan, read_record(run_dir.events), run_dir.run_id, approvals, earlier)
+    before = Before(approvals=approvals, findings=earlier, tested=tested)
+    result = judge_drill(plan, read_record(run_dir.events), run_dir.run_id, before)
     for name, text in outputs_of(result).items():
         run_dir.write(name, text)
     run_dir.seal()

@@ -23,6 +23,7 @@ from harness.history.history import History
 from harness.model.plan import Plan, PlannedFault
 from harness.model.ports import LoadReport
 from harness.model.result import FaultResult, Interval, PhaseSpan, StepResult, TimelineMark
+from harness.model.stack import Stack
 
 __all__ = [
     "Edge",
@@ -93,7 +94,27 @@ def fault_results(history: History, plan: Plan) -> tuple[FaultResult, ...]:
     for event in of_type(history.events, FaultEvent):
         by_id[event.id].append(event)
     sealed = is_sealed(history)
-    return tuple(_fault_result(fault, by_id[fault.id], sealed) for fault in plan.faults)
+    stack = plan.experiment.stack
+    return tuple(
+        _fault_result(fault, by_id[fault.id], sealed).model_copy(update={"services": _services(fault, stack)})
+        for fault in plan.faults
+    )
+
+
+def _services(fault: PlannedFault, stack: Stack) -> tuple[str, ...]:
+    """Whose failure a fault is: the services of its instances, of a link the one that it leads to; else what it touches."""
+    names: list[str] = []
+    for target in fault.targets:
+        if target.kind == "link":
+            names.append(stack.links[target.name].to if target.name in stack.links else target.name)
+        elif target.kind == "cut":
+            names += [end.instance for side in target.sides for end in side]
+        elif target.kind == "role":
+            names += target.candidates or (target.name,)
+        else:
+            names.append(target.name)
+    services = (stack.instances[name].service or name if name in stack.instances else name for name in names)
+    return tuple(dict.fromkeys(services))
 
 
 def _fault_result(fault: PlannedFault, events: list[FaultEvent], sealed: bool) -> FaultResult:

@@ -15,6 +15,7 @@ __all__ = [
     "DRILL_RESULT_SCHEMA",
     "MODES",
     "Approval",
+    "Covered",
     "DrillFacts",
     "DrillFinding",
     "DrillObjective",
@@ -24,6 +25,7 @@ __all__ = [
     "Mode",
     "Outcome",
     "Posted",
+    "RunFailure",
     "RunFinding",
     "RunObjective",
     "Update",
@@ -63,6 +65,25 @@ class RunFinding(_Value):
     text: str
 
 
+class RunFailure(_Value):
+    """A failure that a run really caused: the kind of fault, and whose failure it was."""
+
+    kind: str
+    service: str
+
+
+class Covered(_Value):
+    """The last run that caused one kind of failure in one service. `ratio`: recovery as a share of its objective's limit."""
+
+    failure: str
+    service: str
+    run_id: str
+    name: str
+    verdict: Verdict
+    started_utc: str
+    ratio: float | None = None
+
+
 class DrillRun(_Value):
     """One run of an experiment in a drill. `run_id` is null when it was refused before anything of it existed."""
 
@@ -75,6 +96,15 @@ class DrillRun(_Value):
     recovered: bool = False
     harmed: int | None = None
     lost: int | None = None
+    title: str = ""
+    started_utc: str = ""
+    limit: str = Field(default="", description="of its recovery objective")
+    recovery_ratio: float | None = Field(
+        default=None, description="the upper bound of recovery as a share of its limit"
+    )
+    budget: str = Field(default="", description="what the run cost, in words")
+    failures: tuple[RunFailure, ...] = ()
+    evidence: tuple[str, ...] = Field(default=(), description="the sorts of evidence that its record holds")
     objectives: tuple[RunObjective, ...] = ()
     findings: tuple[RunFinding, ...] = ()
 
@@ -175,6 +205,10 @@ class DrillResult(_Value):
     approvals: tuple[Approval, ...] = ()
     findings: tuple[DrillFinding, ...] = ()
     not_shown: tuple[str, ...] = ()
+    coverage: tuple[Covered, ...] = Field(
+        default=(), description="of this drill and of runs before it, the last of each"
+    )
+    services: tuple[str, ...] = Field(default=(), description="every service of the stacks that it drills")
     first_update_ns: int | None = Field(
         default=None, description="the worst run's time from its first fault to an update"
     )

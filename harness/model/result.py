@@ -347,6 +347,9 @@ class FaultResult(_Value):
     entry: str
     kind: str
     targets: tuple[str, ...]
+    services: tuple[str, ...] = Field(
+        default=(), description="whose failure it was: services, or what has none by name"
+    )
     what: str
     clients_see: str
     on_revert: str

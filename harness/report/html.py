@@ -12,13 +12,14 @@ from markupsafe import Markup
 
 from harness.model.result import Result
 from harness.report.extras import ReportExtras
+from harness.report.page import Sheet
 from harness.report.palette import DARK, LIGHT, variables
 from harness.report.view import build_page
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render_html", "render_template"]
+__all__ = ["render_html", "render_sheet", "render_template"]
 
 
 @cache
@@ -57,6 +58,11 @@ def render_html(result: Result, extras: ReportExtras | None = None) -> str:
     Its own policy forbids every request, and every style and script but the page's own.
     """
     return render_template("report.html.j2", page=build_page(result, extras))
+
+
+def render_sheet(sheet: Sheet) -> str:
+    """A page about several runs, under the same rules as a report."""
+    return render_template("sheet.html.j2", sheet=sheet)
 
 
 def render_template(template_name: str, /, **values: object) -> str:

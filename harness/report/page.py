@@ -24,6 +24,7 @@ __all__ = [
     "Picture",
     "Pre",
     "Section",
+    "Sheet",
     "Table",
     "Tile",
     "Tone",
@@ -93,12 +94,13 @@ class FindingLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of a table."""
+    """A cell of a table. `href`: where its text leads, a page beside this one."""
 
     text: str
     badge: Badge | None = None
     code: bool = False
     anchor: str | None = None
+    href: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,19 @@ class Front:
         """Whether the page needs smaller print to stay on one sheet."""
         lines = len(self.objectives) + sum(bool(line.why) for line in self.objectives if line.badge.tone != "pass")
         return bool(self.reasons or self.banners) or lines > 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A page about several runs: a banner, headline figures, sections. `verdict` None: it judges nothing as a whole."""
+
+    name: str
+    verdict: Badge | None
+    kicker: str
+    sentence: str
+    facts: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    sections: tuple[Section, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

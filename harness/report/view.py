@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from harness.model.result import Result
 from harness.report import evidence, ledger, paging
+from harness.report.controls import controls_section
 from harness.report.extras import InputFile, LogTail, ReportExtras
 from harness.report.front import build_front
 from harness.report.page import Page
@@ -56,6 +57,7 @@ def build_page(result: Result, extras: ReportExtras | None = None) -> Page:
         paging.alerts_section(result),
         ledger.validity_section(result),
         ledger.safety_section(result),
+        controls_section(result),
         ledger.inputs_section(result, given),
         ledger.logs_section(given),
     )

@@ -25,7 +25,7 @@ from harness.report.json_ import dump
 from harness.run.clock import MonotonicClock
 from harness.run.journal import JournalView
 from harness.run.verifying import verified
-from harness.store.index import index_runs
+from harness.store.index import RunRow, index_runs
 from harness.store.rundir import RunDir
 
 __all__ = ["journaled_safety", "read_plan", "rejudge"]
@@ -123,10 +123,18 @@ def _extras(run_dir: RunDir, result: Result) -> ReportExtras:
             else Interval(lo_ns=row.recovery_lo_ns, hi_ns=row.recovery_hi_ns),
         )
         for row in index_runs(run_dir.path.parent, result.run.name)
-        if row.plan_hash == result.run.plan_hash and row.run_id < run_dir.run_id
+        if _same_thing(row, result) and row.run_id < run_dir.run_id
     ]
     logs = tuple(_tail(path) for path in sorted(run_dir.logs.glob("*.log")))
     return ReportExtras(comparable=tuple(earlier[-_COMPARABLE:]), logs=tuple(tail for tail in logs if tail.lines))
+
+
+def _same_thing(row: RunRow, result: Result) -> bool:
+    """Whether an earlier run tested the same: all that its numbers depend on is equal; of older records, the whole plan."""
+    known = result.run.provenance
+    if known is None or row.comparable is None:
+        return row.plan_hash == result.run.plan_hash
+    return row.comparable == known.comparable
 
 
 def _tail(path: Path) -> LogTail:

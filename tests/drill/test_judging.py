@@ -12,7 +12,7 @@ import pytest
 
 from harness.drill.answers import Answer, FileAnswers, Nobody, Question, TerminalAnswers
 from harness.drill.conduct import DrillConductor, Seams
-from harness.drill.judge import judge_drill
+from harness.drill.judge import Before, judge_drill
 from harness.drill.plan import DrillPlan
 from harness.drill.record import Record, read_record
 from harness.errors import SpecError
@@ -22,7 +22,7 @@ from harness.model.verdict import Verdict
 
 
 def experiment(*values: str | None, times: int = 1, expect: str | None = None) -> ExperimentStep:
-    stack = SimpleNamespace(name="shop", environment="test")
+    stack = SimpleNamespace(name="shop", environment="test", instances={})
     loaded = SimpleNamespace(name="kill", title="It dies", hypothesis="", owner="exp-owner", stack=stack)
     variants = tuple(Variant(value=value, experiment=loaded) for value in values or (None,))  # type: ignore[arg-type]
     sweep = "load.arrival.rate" if values else None
@@ -75,7 +75,7 @@ def carry_out(
     conductor.verdicts = [Verdict[name] for name in verdicts.split()]
     conductor.conduct()
     record.close()
-    return judge_drill(plan, record.events, "run-1", (), earlier)
+    return judge_drill(plan, record.events, "run-1", Before(findings=earlier))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_whole_drill_passes_and_with_a_step_unanswered_does_not(tmp_path: Path
         assert [(step["id"], step["outcome"], step["by"]) for step in result["steps"]] == [
             ("announce", "done", "answers file"),
             ("small", "done", "tool"),
-            ("look", "done", "serving"),
+            ("look", "done", "serving, answers file"),
             ("note", "done", "tool"),
             ("again", "done", "tool"),
             ("page", "done", "answers file"),

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from harness.store.index import index_runs
+from harness.store.index import Failure, Spent, index_runs
 
 RUN = "20261123T100002Z-region-kill-7f3a"
 
@@ -36,6 +36,39 @@ def test_a_run_that_is_judged_again_is_read_again(tmp_path: Path) -> None:
     assert verdicts(tmp_path) == ["PASS"]
     judged(tmp_path, "FAIL")
     assert verdicts(tmp_path) == ["FAIL"]
+
+
+def test_drills_are_listed_beside_experiments(tmp_path: Path) -> None:
+    judged(tmp_path, "PASS")
+    folder = tmp_path / "20261124T100002Z-quarter-0001"
+    folder.mkdir()
+    run = {"name": "quarter", "title": "Q", "started_utc": "2026-11-24T10:00:02Z", "plan_hash": "d", "mode": "live"}
+    body = {"schema": "blackstart/drill-result/1", "run": run, "verdict": "FAIL", "sentence": "page was skipped."}
+    (folder / "result.json").write_text(json.dumps(body))
+    assert [(row.kind, row.name, row.verdict) for row in index_runs(tmp_path, kind=None)] == [
+        ("experiment", "region-kill", "PASS"),
+        ("drill", "quarter", "FAIL"),
+    ]
+    assert verdicts(tmp_path) == ["PASS"], "what compares experiments never meets a drill"
+    assert [row.mode for row in index_runs(tmp_path, "quarter", "drill")] == ["live"]
+
+
+def test_what_a_run_cost_and_caused_is_kept_through_the_index(tmp_path: Path) -> None:
+    folder = judged(tmp_path, "PASS")
+    result = json.loads((folder / "result.json").read_text())
+    cost = {"slo": "a", "target_ratio": 0.999, "window_ns": 10, "cost_share_ratio": 0.25, "notional": True}
+    result["measures"]["budgets"] = [cost | {"bad": 1}]
+    result["objectives"] = [{"measure": "recovery_time", "limit": "<= 5 s", "margin_ratio": 0.4}]
+    result["faults"] = [
+        {"kind": "kill", "targets": ["gw-1"], "services": ["gateway"], "effect": {"lo_ns": 1, "hi_ns": 2}},
+        {"kind": "pause", "targets": ["gw-1"], "services": ["gateway"], "effect": None},
+    ]
+    (folder / "result.json").write_text(json.dumps(result))
+    for _ in range(2):  # read, then out of the index
+        (row,) = index_runs(tmp_path)
+        assert row.budgets == (Spent(slo="a", target_ratio=0.999, window_ns=10, share_ratio=0.25, notional=True),)
+        assert row.failures == (Failure(kind="kill", service="gateway"),), "what was never applied was not caused"
+        assert (row.limit_text, row.limit_ratio) == ("<= 5 s", 0.6)
 
 
 def test_a_run_that_is_gone_is_not_listed(tmp_path: Path) -> None:
