@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from harness.cli.evidence import ReportsOption
 from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.errors import SpecError
 from harness.model.verdict import EXIT_CODES, Verdict
+
+if TYPE_CHECKING:
+    from harness.run.aftermath import Aftermath
 
 __all__ = ["register"]
 
@@ -65,9 +68,25 @@ def recover(
     if not outcomes:
         say("nothing to recover")
     for outcome in outcomes:
-        say(f"{outcome.run_id}: {len(outcome.reverted)} fault(s) reverted, {len(outcome.ended)} process(es) ended")
+        say(f"{outcome.run_id}: {_told(outcome)}")
         for name, what, commands in outcome.unresolved:
             say(f"  UNRESOLVED {name}: {what}")
             sys.stderr.write("".join(f"    {command}\n" for command in commands))
+        if outcome.unmasked:
+            names = ", ".join(outcome.unmasked)
+            say(f"  its logs may hold the values of {names}: set them as they were and repeat this, or delete its logs")
     if not all(outcome.clean for outcome in outcomes):
         raise typer.Exit(EXIT_CODES[Verdict.DIRTY])
+
+
+def _told(outcome: Aftermath) -> str:
+    """What was put back, now and before, and by whom."""
+    by: dict[str, list[str]] = {}
+    for name, who in outcome.earlier:
+        by.setdefault(who, []).append(name)
+    said = [f"put back by the {who} before: {', '.join(names)}" for who, names in by.items()]
+    if outcome.reverted:
+        said.append(f"{len(outcome.reverted)} fault(s) reverted now: {', '.join(outcome.reverted)}")
+    elif outcome.clean:
+        said.append("nothing was left to revert" if said else "nothing stood broken")
+    return "; ".join([*said, f"{len(outcome.ended)} process(es) ended"])

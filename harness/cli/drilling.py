@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -200,6 +201,8 @@ def report(
     _refuse_live(run_dir)
     if is_drill(run_dir):
         raise typer.Exit(show_drill(rejudge_drill(run_dir), run_dir, json))
+    if not run_dir.sealed:  # it died before anybody took secrets out of its logs
+        run_dir.scrub(run_dir.environment_values(os.environ))
     result = rejudge(run_dir, catalog())
     show(result, run_dir, json)
     raise typer.Exit(result.exit_code)

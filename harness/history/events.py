@@ -86,6 +86,7 @@ FaultStage = Literal[
     "applied",
     "witnessed",
     "not-witnessed",
+    "returned",
     "still-there",
     "gone-early",
     "reverting",
@@ -101,6 +102,7 @@ class FaultEvent:
     """A stage in the life of one planned fault on one target.
 
     The effect begins within [at of `applying`, at of `witnessed`] and ends within [at of `reverting`, at of `verified`].
+    `returned`: an instant fault, whose end is part of it and was seen; nothing is left to revert.
     `still-there`/`gone-early` is the second witness, just before revert. `what` is the evidence or the error in words.
     """
 

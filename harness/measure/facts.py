@@ -124,8 +124,7 @@ def _fault_result(fault: PlannedFault, events: list[FaultEvent], sealed: bool) -
     touched = set(seen["applying"])
     failures = [event.what for event in events if event.stage in ("failed", "unverified", "not-witnessed")]
     looked = set(seen["still-there"]) | set(seen["gone-early"])
-    # An instant fault (its return is part of it) has nothing to revert; a timed one always has.
-    nothing_to_revert = sealed and bool(touched) and not seen["reverting"] and fault.for_ns is None
+    returned = set(seen["returned"])
     witnessed = bool(touched) and len(touched) >= len(fault.targets) and set(seen["witnessed"]) >= touched
     return FaultResult(
         id=fault.id,
@@ -140,10 +139,8 @@ def _fault_result(fault: PlannedFault, events: list[FaultEvent], sealed: bool) -
         end=_bracket(seen["reverting"], seen["verified"], set(seen["reverting"])),
         witnessed=witnessed and not seen["not-witnessed"] and not seen["failed"],
         held=None if not looked else not seen["gone-early"],
-        reverted=nothing_to_revert or (bool(touched) and set(seen["reverted"]) >= touched),
-        verified=nothing_to_revert
-        or (bool(touched) and set(seen["verified"]) >= touched and not seen["unverified"])
-        or (not touched and sealed),
+        reverted=bool(touched) and returned | set(seen["reverted"]) >= touched,
+        verified=returned | set(seen["verified"]) >= touched and not seen["unverified"] and (bool(touched) or sealed),
         expect_no_impact=fault.expect_no_impact,
         error="; ".join(dict.fromkeys(text for text in failures if text)) or None,
     )

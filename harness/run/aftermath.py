@@ -19,6 +19,7 @@ from harness.run.process import end_process, is_alive
 from harness.run.undo import finish, patience_ns
 from harness.run.world import RunWorld, revive_world
 from harness.stacks.client import end_stack
+from harness.store.rundir import RunDir
 
 __all__ = ["Aftermath", "resolve", "revert_intents"]
 
@@ -30,12 +31,18 @@ Outcome = tuple[str, str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aftermath:
-    """What was put back, what was not (with the reason and the commands to do it by hand), and which processes were ended."""
+    """What was put back, what was not (with the reason and the commands to do it by hand), and which processes were ended.
+
+    `earlier` are the faults that had been put back before, each with who did it. `unmasked` are variables of the environment
+    that the run used and whose values nobody knows here any more: logs may hold them.
+    """
 
     run_id: str
     reverted: tuple[str, ...]
     unresolved: tuple[tuple[str, str, tuple[str, ...]], ...]
     ended: tuple[str, ...]
+    earlier: tuple[tuple[str, str], ...] = ()
+    unmasked: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -46,8 +53,9 @@ async def resolve(path: Path, catalog: Catalog, *, by: str, end_spawned: bool = 
     """Revert every unresolved intent of a journal, then end what the run started. Idempotent; legal on a closed journal.
 
     Faults first: a process that is about to be ended must still be thawed. Targets in parallel, newest intent first on
-    each; one failure never stops the rest, not even one to write to the journal. Raises StoreError for a journal that
-    cannot be read or opened.
+    each; one failure never stops the rest, not even one to write to the journal. Last, secrets are taken out of what
+    processes logged, as far as this process's environment tells them. Raises StoreError for a journal that cannot be read
+    or opened.
     """
     view = JournalView.read(path)
     if view.opened is None and not view.spawned:
@@ -70,7 +78,24 @@ async def resolve(path: Path, catalog: Catalog, *, by: str, end_spawned: bool = 
         journal.close()
     reverted = tuple(name for name, what, _ in outcomes if not what)
     run_id = view.opened.run_id if view.opened is not None else path.parent.name
-    return Aftermath(run_id=run_id, reverted=reverted, unresolved=unresolved, ended=ended)
+    run_dir = RunDir(path.parent)
+    _scrub(run_dir)
+    return Aftermath(
+        run_id=run_id,
+        reverted=reverted,
+        unresolved=unresolved,
+        ended=ended,
+        earlier=tuple((intent.id, view.ended_by[intent.id]) for intent in view.intents if intent.id in view.ended_by),
+        unmasked=tuple(name for name in run_dir.environment_names() if name not in os.environ),
+    )
+
+
+def _scrub(run_dir: RunDir) -> None:
+    """Take what the run had from this process's environment out of its logs; where that cannot be done (a full disk), say so."""
+    try:
+        run_dir.scrub(run_dir.environment_values(os.environ))
+    except OSError as exc:
+        sys.stderr.write(f"blackstart: {run_dir.path}: cannot take secrets out of the logs: {exc}\n")
 
 
 async def revert_intents(

@@ -34,6 +34,7 @@ DEADLINE_SLACK_NS = 45_000_000_000
 
 Longer than `apply` may take: what the reaper put back must not be applied after it.
 """
+RETURNED = "an instant fault: its return is part of it, and was seen"
 ENDED = "the reaper has put it back already: this process was stopped, or is too late"
 
 
@@ -121,7 +122,8 @@ class FaultLife:
                 for standing in self._standing:
                     if not standing.witnessed:  # nobody saw it return: heal puts it back
                         continue
-                    self._close(standing, "an instant fault: its return is part of it, and was seen")
+                    self._close(standing, RETURNED)
+                    self._tell(standing.target, "returned", RETURNED)
                     if standing.hold is not None:
                         self._holds.drop(standing.hold, self.fault.id)
 

@@ -223,6 +223,11 @@ class JournalView:
         )
 
     @property
+    def ended_by(self) -> dict[str, str]:
+        """Who put each intent back that is resolved, by the intent's id."""
+        return {record.id: record.by for record in self.reverted if record.verified and record.id not in self.open}
+
+    @property
     def unresolved(self) -> tuple[Intent, ...]:
         """Intents whose revert was never verified, newest first (the order in which to undo them)."""
         return tuple(intent for intent in reversed(self.intents) if intent.id in self.open)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets as chance
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from harness.model.secrets import MASK, SHORTEST
 __all__ = ["RunDir", "find_run"]
 
 MANIFEST = "manifest.json"
+_ENVIRONMENT = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ class RunDir:
     def inputs(self) -> Path:
         return self.path / "inputs"
 
+    @property
+    def sealed(self) -> bool:
+        """Whether it was judged to the end once: its files are under a manifest."""
+        return (self.path / MANIFEST).exists()
+
     def discard(self) -> None:
         """Remove the directory of a run that never began; legal when it holds folders only. Recorded files stay."""
         for folder in (self.ops, self.logs, self.inputs, self.path):
@@ -100,6 +107,15 @@ class RunDir:
         """Keep the documents that the run was made of, by file name. Raises StoreError."""
         for name, text in documents.items():
             self.write(f"inputs/{name}", text)
+
+    def environment_names(self) -> tuple[str, ...]:
+        """The variables of the environment that the run's documents name, sorted; none where there are no documents yet."""
+        texts = [path.read_text(encoding="utf-8") for path in self.inputs.glob("*.yaml")]
+        return tuple(sorted({name for text in texts for name in _ENVIRONMENT.findall(text)}))
+
+    def environment_values(self, environ: Mapping[str, str]) -> frozenset[str]:
+        """The values that the run took from an environment, for `scrub`, when that environment was this one."""
+        return frozenset(value for name in self.environment_names() if (value := environ.get(name)))
 
     def scrub(self, secrets: Collection[str]) -> None:
         """Take secrets out of what processes of the stack logged and, once nothing can need it, out of the undo journal."""

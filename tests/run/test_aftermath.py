@@ -228,3 +228,24 @@ async def test_what_was_done_to_the_runs_own_processes_ends_with_them(
     view = JournalView.read(path)
     assert view.closed is clean
     assert bool(view.unresolved) is not clean
+
+
+async def test_secrets_are_taken_out_of_the_logs_of_a_run_that_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By whoever finishes it, from the environment that it inherits; the second in a row says what the first had done."""
+    for folder in ("logs", "inputs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "inputs" / "stack.yaml").write_text("env: {KEY: '${env:TOY_TOKEN}', AT: '${env:TOY_NONE:-x}'}\n")
+    log = tmp_path / "logs" / "gw.log"
+    log.write_text("given s3cret-token\n")
+    path = broken(tmp_path / "undo.jsonl", ("a", "one", ""))
+    first = await resolve(path, CATALOG, by="reaper")
+    assert (log.read_text(), first.unmasked) == ("given s3cret-token\n", ("TOY_NONE", "TOY_TOKEN"))
+    monkeypatch.setenv("TOY_TOKEN", "s3cret-token")
+    again = await resolve(path, CATALOG, by="recover")
+    assert (log.read_text(), again.unmasked) == ("given ***\n", ("TOY_NONE",))
+    assert ((again.earlier, again.reverted), first.earlier) == (((("a", "reaper"),), ()), ())
+    monkeypatch.setattr(aftermath.RunDir, "scrub", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    assert (await resolve(path, CATALOG, by="recover")).clean
+    assert "cannot take secrets out of the logs: disk full" in capsys.readouterr().err

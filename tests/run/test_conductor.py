@@ -362,7 +362,7 @@ async def test_an_instant_fault_that_was_not_seen_to_return_is_put_back(
     assert ran.stages[-3:] == ["reverting", "reverted", "verified"]
     assert not Toy.broken and ran.journal.closed
     seen = await conduct(tmp_path, plan(for_ns=None))
-    assert seen.stages == ["prepared", "applying", "applied", "witnessed"]
+    assert seen.stages == ["prepared", "applying", "applied", "witnessed", "returned"]
     assert seen.journal.closed
 
 

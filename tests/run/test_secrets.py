@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from harness.history.events import (
     StepEvent,
     mask,
 )
+from harness.run.journal import JournalView
+from tests.run.ground import wait_until
 
 COMMAND = [str(Path(sys.executable).with_name("blackstart"))]
 SECRET = 'sup3r"s3cret-val'
@@ -107,3 +110,33 @@ def test_no_file_and_no_line_of_a_run_holds_it(project):
     assert blackstart(project, "verify", "last").returncode == 0
     judging = [json.loads(line) for line in (run / "judging.jsonl").read_text().splitlines()]
     assert [one["phase"] for one in judging if one["t"] == "phase"] == ["measure", "check", "judge", "render"]
+
+
+@pytest.mark.live
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("with_reaper", [False, True], ids=["conductor", "both"])
+def test_no_log_of_a_killed_run_holds_it(project, with_reaper):
+    """The reaper takes it out, and where that died too `recover` does: both from the environment they are started in."""
+    env = os.environ | {"BLACKSTART_STATE": str(project.parent / "state"), "SHOP_TOKEN": SECRET}
+    run = subprocess.Popen([*COMMAND, "run"], cwd=project, env=env, stderr=subprocess.DEVNULL)
+
+    def log():
+        return next(project.glob("reports/2*Z-*/logs/store-west.log"), None)
+
+    assert wait_until(lambda: log() is not None and b"s3cret" in log().read_bytes(), 60) is not None
+    path = log().parents[1] / "undo.jsonl"
+    (reaper,) = (one for one in JournalView.read(path).spawned if one.what == "reaper")
+    if with_reaper:
+        os.kill(reaper.pid, signal.SIGKILL)
+    run.kill()
+    run.wait()
+    if with_reaper:
+        assert blackstart(project, "recover", "--all").returncode == 0
+    assert (
+        wait_until(
+            lambda: not any(b"s3cret" in one.read_bytes() for one in path.parent.rglob("*") if one.is_file()), 30
+        )
+        is not None
+    )
+    assert log().read_text().startswith("given *** Bearer ***\n")
