@@ -31,8 +31,8 @@ def differences(listed: Cells, proven: Cells) -> list[str]:
 
 
 def declared(kind: FaultKind) -> frozenset[str]:
-    """Where a kind says that it works: its hosts, and the targets that have none."""
-    return kind.hosts | (kind.targets - {"instance"})
+    """Where a kind says that it works: its hosts, the targets that have none, and cuts between network namespaces."""
+    return kind.hosts | (kind.targets - {"instance"}) | {f"cut-{host}" for host in kind.boxed}
 
 
 def _spoken(sentence: str, kind: FaultKind) -> str:

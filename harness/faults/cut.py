@@ -15,6 +15,7 @@ from typing import Literal
 
 from harness.errors import InjectError, UnsafeError
 from harness.faults import nft
+from harness.faults.inside import require_programs
 from harness.faults.nft_cut import Cut, End, Flow, Place, cut_table
 from harness.faults.sockets import ANY, Identity, Outcome, Socket, inodes, reach, sockets, uid_of
 from harness.model.plan import CutEnd, Target
@@ -75,6 +76,8 @@ def require_kernel(target: Target) -> None:
     if target.kind != "cut":
         return
     nft.require_nft()
+    if target.boxed:
+        require_programs("nsenter", "ip")
     for end in (end for side in target.sides for end in side if end.user is not None):
         if _uid_named(str(end.user)) == os.geteuid():
             raise UnsafeError(

@@ -1,4 +1,4 @@
-"""loss: of what passes between two sides, a share of the packets vanishes, each by its own lot."""
+"""loss: of what passes between two sides, or in and out of a container, a share of the packets vanishes, each by its own lot."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from pydantic import field_validator
 
 from harness.errors import InjectError
 from harness.faults.cut import ENDS, CutState, Path, put_cut, require_kernel, sides_of, still_cut
+from harness.faults.instance import CONTAINERS
+from harness.faults.netns_cut import drop_boxes, put_boxes, still_boxed, witness_boxes_loss
+from harness.faults.netns_sides import NetnsCutState, boxed_sides
 from harness.faults.nft import Count, count, drop_table
 from harness.faults.nft_cut import IN, MET, OUT
 from harness.faults.sockets import Identity, sockets
-from harness.model.catalog import FaultKind
+from harness.model.catalog import FaultKind, Words
 from harness.model.fields import Params, Ratio
 from harness.model.plan import Target
-from harness.model.ports import Evidence, World
+from harness.model.ports import Evidence, FaultState, World
 from harness.units import format_ratio
 
-__all__ = ["KIND", "Loss", "LossParams"]
+__all__ = ["KIND", "CutLoss", "Loss", "LossParams", "LossState"]
 
 LEAST_RATIO = 0.0001
 _WITNESS_LIMIT_S = 4.0
@@ -31,8 +34,8 @@ _CONNECT_LIMIT_S = 0.1
 
 
 class LossParams(Params):
-    """`ratio`: the share of packets that is lost, at least 0.01 %. `direction`: both ways, only what the first side sends
-    (out), or only what it is sent (in). `ports`: only those of these names.
+    """`ratio`: the share of packets that is lost, at least 0.01 %. `direction`: both ways, only what the first side (or the
+    container) sends (out), or only what it is sent (in). `ports`: only those of these names.
     """
 
     ratio: Ratio
@@ -47,8 +50,8 @@ class LossParams(Params):
         return value
 
 
-class Loss:
-    """A table whose rules draw for each packet. It stands whole or not at all, however `apply` ends."""
+class CutLoss:
+    """Between processes: a table whose rules draw for each packet. It stands whole or not at all, however `apply` ends."""
 
     state_type = CutState
 
@@ -93,6 +96,58 @@ class Loss:
         return Evidence(present=present, at_ns=world.clock.now_ns(), what=what)
 
 
+class LossState(FaultState):
+    """What one of the two ways must know; the other is None. `boxes`: rules inside network namespaces."""
+
+    cut: CutState | None = None
+    boxes: NetnsCutState | None = None
+
+
+class Loss:
+    """Rules that draw for each packet: between processes in one table, of containers and regions with a network namespace in
+    one table each. `apply` cut half-way leaves some of them; each stands whole or not at all.
+    """
+
+    state_type = LossState
+
+    def __init__(self, params: LossParams) -> None:
+        self.params = params
+        self._cut = CutLoss(params)
+
+    async def prepare(self, target: Target, world: World) -> LossState:
+        if target.boxed or target.kind == "instance":
+            return LossState(boxes=await boxed_sides("loss", target, self.params.ports, world))
+        return LossState(cut=await self._cut.prepare(target, world))
+
+    async def apply(self, state: LossState, world: World) -> None:
+        if state.boxes is not None:
+            await put_boxes(state.boxes, world, direction=self.params.direction, ratio=self.params.ratio)
+        else:
+            await self._cut.apply(_cut(state), world)
+
+    async def witness(self, state: LossState, world: World) -> Evidence:
+        if state.boxes is not None:
+            return await witness_boxes_loss(state.boxes, world, self.params.ratio)
+        return await self._cut.witness(_cut(state), world)
+
+    async def revert(self, state: LossState, world: World) -> None:
+        if state.boxes is not None:
+            await drop_boxes(state.boxes, world)
+        else:
+            await self._cut.revert(_cut(state), world)
+
+    async def verify(self, state: LossState, world: World) -> Evidence:
+        if state.boxes is not None:
+            return await still_boxed(state.boxes, world)
+        return await self._cut.verify(_cut(state), world)
+
+
+def _cut(state: LossState) -> CutState:
+    if state.cut is None:
+        raise InjectError("the state of this loss names neither a cut nor a network namespace")
+    return state.cut
+
+
 def _total(seen: dict[str, Count], names: Iterable[str]) -> int:
     return sum(seen[name].packets for name in names if name in seen)
 
@@ -112,16 +167,28 @@ def _burst(path: Path, datagrams: int) -> None:
 
 KIND = FaultKind(
     name="loss",
-    doc="packets between two sides vanish, each with the same chance",
+    doc="packets between two sides, or of a container, vanish, each with the same chance",
     params=LossParams,
     code="harness.faults.loss:Loss",
     example="{fault: loss, ratio: 5%, between: [{service: app}, {service: db}], for: 20s}",
-    targets=frozenset({"cut"}),
+    targets=frozenset({"cut", "instance"}),
+    hosts=CONTAINERS,
     ends=ENDS,
+    boxed=CONTAINERS,
     two_sided=True,
+    alone={},
     able=require_kernel,
     what="lose {ratio} of the packets between {target}",
     clients_see="clients of either side: nothing; across, TCP sends again and slows down, connects may take seconds, UDP is lost",
     on_revert="the rules are dropped at once: connections go on at the pace at which they recover",
     witness="packets that the rules have lost, the stack's own or a burst of empty datagrams of ours",
+    words={
+        "instance": Words(
+            what="lose {ratio} of the packets of {target}",
+            clients_see="TCP sends again and slows down, connects may take seconds, UDP is lost; what it sends over UDP and is"
+            " lost, its sender is told of",
+            on_revert="the rules are dropped at once: connections go on at the pace at which they recover",
+            witness="packets that the rules have lost, its own or a burst of empty datagrams of ours",
+        )
+    },
 )

@@ -16,7 +16,7 @@ from typing import Literal
 
 from harness.faults.nft import Chain, Table
 
-__all__ = ["IN", "MET", "OUT", "Cut", "End", "Flow", "Place", "cut_table"]
+__all__ = ["IN", "MET", "OUT", "Cut", "Direction", "End", "Flow", "Place", "cut_table", "verdict"]
 
 OUT, IN = "packets_out", "packets_in"
 """Counters of what was hit: sent by the first side to the second, and back."""
@@ -83,23 +83,24 @@ def cut_table(name: str, cut: Cut) -> Table:
         counters=(OUT, IN) if cut.ratio is None else (OUT, IN, *MET.values()),
         sets=out.sets(cut.flows_out) | back.sets(cut.flows_in),
         chains=(
-            *(Chain(name=f"hit_{way}", rules=_verdict(way, cut)) for way in hit),
+            *(Chain(name=f"hit_{way}", rules=verdict(way, reject=cut.reject, ratio=cut.ratio)) for way in hit),
             *((Chain(name="sent", hook="output", rules=noted),) if noted else ()),
             Chain(name="arrived", hook="input", rules=met),
         ),
     )
 
 
-def _verdict(counter: str, cut: Cut) -> tuple[str, ...]:
+def verdict(counter: str, *, reject: bool = False, ratio: float | None = None) -> tuple[str, ...]:
     """What becomes of a packet that is met, once and for all: two rules that meet it must not draw its lot twice."""
-    if cut.ratio is not None:
-        lot = f"numgen random mod {_SHARES} < {round(cut.ratio * _SHARES)}"
+    if ratio is not None:
+        lot = f"numgen random mod {_SHARES} < {round(ratio * _SHARES)}"
         return (f"counter name {MET[counter]}", f"{lot} counter name {counter} drop", "accept")
-    if not cut.reject:
+    if not reject:
         return (f"counter name {counter} drop",)
-    # A rejection's own answer comes back through the cut: resets must pass.
+    # A rejection's own answer comes back through the cut: resets must pass, and so must what tells a sender over UDP.
+    told = ("icmp type destination-unreachable accept", "icmpv6 type destination-unreachable accept")
     resets, others = "tcp flags & rst == rst accept", f"counter name {counter} meta l4proto != tcp reject"
-    return (resets, others, "meta l4proto tcp reject with tcp reset")
+    return (resets, *told, others, "meta l4proto tcp reject with tcp reset")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""partition: nothing crosses: a link by the fault proxy, two sides by rules in the kernel, a container off its networks."""
+"""partition: nothing crosses: a link by the fault proxy, two sides or a container by rules in the kernel, or off its networks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from harness.faults.cut import ENDS, CutState, put_cut, require_kernel, sides_of
 from harness.faults.disconnect import Disconnect, DisconnectState
 from harness.faults.instance import CONTAINERS
 from harness.faults.link import LinkFaultState, ToxicFault, evidence_of
+from harness.faults.netns_cut import drop_boxes, put_boxes, still_boxed, witness_boxes
+from harness.faults.netns_sides import NetnsCutState, boxed_sides
 from harness.faults.nft import drop_table
 from harness.model.catalog import FaultKind, Words
 from harness.model.fields import JsonObject, Params
@@ -25,8 +27,9 @@ class PartitionParams(Params):
     """`direction`: both ways, only what the first side (of a link: its client) sends (out), or only what comes back (in).
 
     `style`: packets vanish, or are refused so that the sender knows at once. `ports`: only those of these names. `via`:
-    nftables cuts in the kernel also where links run between the sides; without it, links that run there are cut;
-    disconnect takes one container (`on:`) off its networks, or off those named by `networks`, whoever talks to it.
+    nftables cuts in the kernel also where links run between the sides (namespace: between regions that have one); without
+    it, links that run there are cut. Of one container (`on:`), disconnect takes it off its networks, or off those named by
+    `networks`, and nftables lets nothing in or out of it, whoever talks to it.
     """
 
     direction: Literal["both", "in", "out"] = "both"
@@ -37,16 +40,18 @@ class PartitionParams(Params):
 
 
 class PartitionState(FaultState):
-    """What one of the three ways to cut must know; the others are None."""
+    """What one of the four ways to cut must know; the others are None. `boxes`: rules inside network namespaces."""
 
     link: LinkFaultState | None = None
     cut: CutState | None = None
     container: DisconnectState | None = None
+    boxes: NetnsCutState | None = None
 
 
 class Partition:
-    """A `partition` toxic on a link, a table of rules between two sides, or a container off its networks. `apply` cut half-way
-    leaves a one-way cut of a link, or a container on some of them; the table stands whole or not at all.
+    """A `partition` toxic on a link, tables of rules between two sides, or a container off its networks. `apply` cut half-way
+    leaves a one-way cut of a link, a container on some of them, or some namespaces without their table; each table stands
+    whole or not at all.
     """
 
     state_type = PartitionState
@@ -57,6 +62,8 @@ class Partition:
         self._container = Disconnect(params.networks)
 
     async def prepare(self, target: Target, world: World) -> PartitionState:
+        if target.boxed or (target.kind == "instance" and self.params.via == "nftables"):
+            return PartitionState(boxes=await boxed_sides("partition", target, self.params.ports, world))
         if target.kind == "cut":
             return PartitionState(cut=await sides_of("partition", target, self.params.ports, world))
         if target.kind == "instance":
@@ -64,9 +71,12 @@ class Partition:
         return PartitionState(link=await self._link.prepare(target, world))
 
     async def apply(self, state: PartitionState, world: World) -> None:
+        params, reject = self.params, self.params.style == "reject"
+        if state.boxes is not None:
+            await put_boxes(state.boxes, world, direction=params.direction, reject=reject)
+            return
         if state.cut is not None:
-            params = self.params
-            await put_cut(state.cut, world, direction=params.direction, reject=params.style == "reject")
+            await put_cut(state.cut, world, direction=params.direction, reject=reject)
             return
         if state.container is not None:
             await self._container.apply(state.container, world)
@@ -74,6 +84,8 @@ class Partition:
         await self._link.apply(_link(state), world)
 
     async def witness(self, state: PartitionState, world: World) -> Evidence:
+        if state.boxes is not None:
+            return await witness_boxes(state.boxes, world)
         if state.cut is not None:
             return await witness_cut(state.cut, world)
         if state.container is not None:
@@ -81,6 +93,9 @@ class Partition:
         return await self._link.witness(_link(state), world)
 
     async def revert(self, state: PartitionState, world: World) -> None:
+        if state.boxes is not None:
+            await drop_boxes(state.boxes, world)
+            return
         if state.cut is not None:
             await drop_table(state.cut.table)
             return
@@ -90,6 +105,8 @@ class Partition:
         await self._link.revert(_link(state), world)
 
     async def verify(self, state: PartitionState, world: World) -> Evidence:
+        if state.boxes is not None:
+            return await still_boxed(state.boxes, world)
         if state.cut is not None:
             present, what = await still_cut(state.cut)
             return Evidence(present=present, at_ns=world.clock.now_ns(), what=what)
@@ -149,10 +166,15 @@ class LinkPartition(ToxicFault):
 
 def _unfit(params: JsonObject, host: str) -> str | None:
     given = PartitionParams.model_validate(params)
-    wanted = [f"`{key}`" for key in ("direction", "style", "ports") if key in _changed(given)]
-    if wanted:
-        return f"via: disconnect cuts everything, both ways: leave {' and '.join(wanted)} out"
-    return None
+    keys = ("networks",) if given.via == "nftables" else ("direction", "style", "ports")
+    wanted = [f"`{key}`" for key in keys if key in _changed(given)]
+    if not wanted:
+        return None
+    if given.via == "nftables":
+        return (
+            "via: nftables cuts a container off whatever network it is on: leave `networks` out, or say via: disconnect"
+        )
+    return f"via: disconnect cuts everything, both ways: leave {' and '.join(wanted)} out, or say via: nftables"
 
 
 def _changed(params: PartitionParams) -> set[str]:
@@ -168,8 +190,9 @@ KIND = FaultKind(
     targets=frozenset({"link", "cut", "instance"}),
     hosts=CONTAINERS,
     ends=ENDS,
+    boxed=CONTAINERS,
     two_sided=True,
-    alone={"via": "disconnect"},
+    alone={"via": ("disconnect", "nftables")},
     unfit=_unfit,
     able=require_kernel,
     what="stop everything on {target}",
@@ -190,6 +213,13 @@ KIND = FaultKind(
             " at published ports they are accepted and closed",
             on_revert="{target} is put back on each under its old address, which stays laid down for it; open connections resume",
             witness="it runs, its engine shows it on none of them, and its own address accepts nothing",
+        ),
+        "instance via nftables": Words(
+            what="let nothing in or out of {target}",
+            clients_see="its addresses stay, packets to them vanish: open connections hear nothing, connects hang (reject: they are"
+            " refused, and open connections reset); at published ports they are accepted and hear nothing",
+            on_revert="the rules are dropped at once: open connections resume with what the kernel kept, unless a side gave up",
+            witness="a connect to each of its ports, stopped by the rules",
         ),
     },
 )

@@ -6,26 +6,21 @@ container ends.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import os
-import shutil
 
 from harness.errors import InjectError, RevertError, UnsafeError
+from harness.faults.inside import namespace_of, require_programs, run, where
 from harness.faults.instance import InstanceFaultState, named, still_there, who_runs
 from harness.model.fields import JsonObject
 from harness.model.plan import Target
-from harness.model.ports import Evidence, Namespaced, World
+from harness.model.ports import Evidence, World
 
 __all__ = ["BucketState", "TokenBucket"]
 
 HANDLE = "b1ac:"
 """By this our buckets are known; the kernel's own schedulers have the handle 0:."""
-_LIMIT_S = 5.0
 _LEAST_BURST_BYTES = 4_000
 _QUEUED = "400ms"
-_PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class BucketState(InstanceFaultState):
@@ -44,9 +39,7 @@ class TokenBucket:
 
     async def prepare(self, target: Target, world: World) -> BucketState:
         """Raises UnsafeError without tc, and where somebody shapes already: that is theirs."""
-        for program, package in (("tc", "iproute2"), ("nsenter", "util-linux")):
-            if _program(program) is None:
-                raise UnsafeError(f"there is no {program} program here", remedy=f"install the package {package}")
+        require_programs("tc", "nsenter")
         state = await who_runs(target, world)
         rows = await _schedulers(state, world)
         shaped = [row for row in rows if row["handle"] != "0:"]
@@ -88,7 +81,7 @@ class TokenBucket:
                 if row["handle"] == HANDLE and row["dev"] in state.interfaces:
                     await _tc(state, world, "qdisc", "del", "dev", row["dev"], "root", "handle", HANDLE)
         except InjectError as exc:
-            commands = [f"nsenter -t {state.pid} -n tc qdisc del dev {one} root" for one in state.interfaces]
+            commands = [f"{where(state.identity)} tc qdisc del dev {one} root" for one in state.interfaces]
             raise RevertError(f"instance {state.instance}: {exc}", commands=commands) from exc
 
     async def verify(self, state: BucketState, world: World) -> Evidence:
@@ -101,10 +94,6 @@ class TokenBucket:
         return Evidence(present=bool(left), at_ns=world.clock.now_ns(), what=what)
 
 
-def _program(name: str) -> str | None:
-    return shutil.which(name) or shutil.which(name, path=_PLACES)
-
-
 async def _schedulers(state: InstanceFaultState, world: World) -> list[JsonObject]:
     """The root scheduler of every interface but loopback; none when the namespace is gone."""
     told = await _tc(state, world, "-s", "-j", "qdisc", "show")
@@ -114,37 +103,10 @@ async def _schedulers(state: InstanceFaultState, world: World) -> list[JsonObjec
 
 async def _tc(state: InstanceFaultState, world: World, *args: str) -> str:
     """The output of tc in the container's namespace, "" when that is gone. Raises InjectError with its complaint."""
-    host = world.host(state.instance)
-    if not isinstance(host, Namespaced):
-        raise InjectError(f"instance {state.instance} has no network of its own")
-    namespace = host.network_namespace(state.identity)
-    if namespace is None:
-        return ""
-    try:
-        return await _run(
-            [str(_program("nsenter")), f"--net=/proc/self/fd/{namespace}", str(_program("tc")), *args], namespace
-        )
-    finally:
-        os.close(namespace)
-
-
-async def _run(argv: list[str], namespace: int) -> str:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, pass_fds=(namespace,)
-        )
-    except OSError as exc:
-        raise InjectError(f"cannot run {argv[0]}: {exc.strerror}") from exc
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            out, err = await process.communicate()
-    except TimeoutError as exc:
-        raise InjectError(f"tc did not answer in {_LIMIT_S:g} s") from exc
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise InjectError(f"tc refused: {' '.join(err.decode(errors='replace').split())}")
-    return out.decode(errors="replace")
+    with namespace_of(world, state.instance, state.identity) as netns:
+        if netns is None:
+            return ""
+        code, out, err = await run(["tc", *args], "", netns)
+    if code != 0:
+        raise InjectError(f"tc refused: {err}")
+    return out

@@ -71,15 +71,17 @@ class FaultKind(Kind):
     """A fault. `code(params)` gives an `Injector`.
 
     `targets`: what it may be applied to ("stack" and "load": the whole, so that no `on` is needed); `hosts`: host kinds on
-    which it works (for instance targets); `ends`: those whose instances may be an end of a cut. `instant` faults take no
+    which it works (for instance targets); `ends`: those whose instances may be an end of a cut; `boxed`: those whose
+    instances may be one by a network namespace of their own ("netns": regions that have one). `instant` faults take no
     `for`; `http` ones need a link with `http: true` on the embedded fault proxy. `what`, `clients_see` and `on_revert` are
     sentences for plan, docs and report, with `{target}` in them: what is done; what new and open connections see meanwhile;
-    what revert does and what happens to open ones then. `words` are the sentences for targets on which they differ.
+    what revert does and what happens to open ones then. `words` are the sentences for targets on which they differ, by their
+    kind, or with the way that was chosen: "instance via nftables".
 
     `holds`: what of its target only one fault can have, with parameters in it ("file {file}"); "*" is all of it. Faults of
     one kind that do the same share the last of them, and those of a kind with `layers` (its injector is `Layered`) may
     differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
-    `alone`: the parameters with which a two-sided kind takes one instance (`on:`).
+    `alone`: the values that parameters must have for a two-sided kind to take one instance (`on:`); None: it never does.
     `unfit(params, host)` says why it cannot be had with these parameters on a host of that kind; None when it can.
     `able(target)` raises UnsafeError where this machine cannot do it. `environment(dir)` is what an instance with that
     directory of its own must be started with.
@@ -88,9 +90,10 @@ class FaultKind(Kind):
     targets: frozenset[TargetKind]
     hosts: frozenset[str] = frozenset()
     ends: frozenset[str] = frozenset()
+    boxed: frozenset[str] = frozenset()
     instant: bool = False
     two_sided: bool = False
-    alone: Mapping[str, str] = field(default_factory=dict)
+    alone: Mapping[str, tuple[str, ...]] | None = None
     needs_start: bool = False
     http: bool = False
     holds: tuple[str, ...] = ()
@@ -101,18 +104,18 @@ class FaultKind(Kind):
     clients_see: str
     on_revert: str
     witness: str
-    words: Mapping[TargetKind, Words] = field(default_factory=dict)
+    words: Mapping[str, Words] = field(default_factory=dict)
     able: Callable[[Target], None] | None = None
     environment: Callable[[str], Mapping[str, str]] | None = None
 
-    def sentences(self, target: str) -> Words:
-        """Its sentences for a kind of target."""
+    def sentences(self, target: str, via: object = None) -> Words:
+        """Its sentences for a kind of target, and the way `via` to break it."""
         own = Words(what=self.what, clients_see=self.clients_see, on_revert=self.on_revert, witness=self.witness)
-        return next((words for kind, words in self.words.items() if kind == target), own)
+        return self.words.get(f"{target} via {via}", self.words.get(target, own))
 
     def is_alone(self, params: JsonObject) -> bool:
         """Whether a two-sided kind takes one instance with these parameters."""
-        return bool(self.alone) and all(params.get(key) == value for key, value in self.alone.items())
+        return self.alone is not None and all(params.get(key) in values for key, values in self.alone.items())
 
     def refusal(self, params: JsonObject, host: str) -> str | None:
         """Why it does not work with these parameters on a host of that kind; None when it does."""

@@ -16,12 +16,14 @@ __all__ = ["BudgetForecast", "CutEnd", "Plan", "PlannedFault", "PlannedStep", "T
 class CutEnd:
     """One instance of a side of a cut. `address` and `user` are its own, shared with nobody outside its side, or None.
 
+    `netns`: it is known by its network namespace instead: "its own" (a container), or the region that has one, by name.
     `role`: it is one of the candidates for that role, and belongs to the side if it holds the role at apply.
     """
 
     instance: str
     address: str | None = None
     user: str | None = None
+    netns: str | None = None
     role: str | None = None
 
 
@@ -40,6 +42,16 @@ class Target:
     host: str | None = None
     candidates: tuple[str, ...] = ()
     sides: tuple[tuple[CutEnd, ...], tuple[CutEnd, ...]] = ((), ())
+
+    @property
+    def cut_off(self) -> tuple[str, ...]:
+        """The instances on either side of a cut."""
+        return tuple(end.instance for side in self.sides for end in side)
+
+    @property
+    def boxed(self) -> bool:
+        """Whether it is a cut between network namespaces, not between processes of this machine's own."""
+        return any(end.netns is not None for side in self.sides for end in side)
 
     @property
     def roles(self) -> tuple[str, ...]:

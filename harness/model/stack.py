@@ -27,11 +27,15 @@ Serves = Literal["primary", "standby", "active"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A fault domain. `entry` is the URL at which clients (and final reads) reach this region alone."""
+    """A fault domain. `entry` is the URL at which clients (and final reads) reach this region alone.
+
+    `isolation` netns: its instances, which the run starts, share a network namespace of their own.
+    """
 
     name: str
     serves: Serves | None = None
     entry: str | None = None
+    isolation: Literal["netns"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,3 +152,9 @@ class Stack:
     alerts: AlertsSpec | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     blackouts: tuple[Blackout, ...] = ()
+
+    def isolated(self, instance: str | None) -> str | None:
+        """The region whose network namespace an instance lives in; None for one that lives in this machine's, or no instance."""
+        one = self.instances.get(instance or "")
+        region = self.regions.get(one.region or "") if one is not None else None
+        return region.name if region is not None and region.isolation == "netns" else None

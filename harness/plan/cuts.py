@@ -18,6 +18,8 @@ _SHARED = ipaddress.ip_address("127.0.0.1")
 """Where clients, probes and every instance without an address of its own come from."""
 _OWNABLE = ipaddress.ip_network("127.0.0.0/8")
 """Where an address may be one's own: to any other address of this machine, clients connect *from* it."""
+_OWN = "its own"
+"""What a `CutEnd` calls the network namespace of one container."""
 Side = Mapping[str, str | None]
 """Instance -> the role that it may hold; None for one that is on the side whoever holds what."""
 
@@ -32,10 +34,13 @@ def between(entry: FaultEntry, stack: Stack, kind: FaultKind) -> tuple[tuple[Tar
     first, other = (_side(selectors, stack) for selectors in entry.between)
     second = {name: role for name, role in other.items() if first.get(name, "elsewhere") is not None}
     via = entry.params.get("via")
-    if via not in (None, "nftables"):
+    isolated = all(stack.isolated(name) is not None for name in (*first, *second))
+    if via not in (None, "nftables", "namespace") or (via == "namespace" and not isolated):
         raise UnsafeError(
             f"fault {entry.id!r}: `via: {via}` does not work between {listed(first)} and {listed(second)}",
-            remedy="leave `via` out, say `via: nftables`, or cut one container off with `via: disconnect` and `on:`",
+            remedy="give their regions `isolation: netns`, or leave `via` out"
+            if via == "namespace"
+            else "leave `via` out, say `via: nftables`, or cut one container off with `via: disconnect` and `on:`",
         )
     links = list(_crossing(entry, first, second, stack))
     if links and "link" not in kind.targets:
@@ -130,24 +135,67 @@ def _cut(entry: FaultEntry, first: Side, second: Side, stack: Stack, kind: Fault
     for side in (first, second):
         if not side:
             raise UnsafeError(f"fault {entry.id!r}: a side has no instance", remedy="name who is on each side")
-    for name in (*first, *second):
-        host = stack.instances[name].host.kind
-        if host not in kind.ends:
-            raise UnsafeError(
-                f"fault {entry.id!r}: rules in the kernel cannot cut off {name}, a {host} host",
-                remedy=f"works on: {listed(kind.ends)}; or declare the path under `links:`",
-            )
+    boxed = {name: box for name in (*first, *second) if (box := _box(stack.instances[name], stack, kind)) is not None}
+    if not boxed:
+        _refuse_strangers(entry, (*first, *second), stack, kind)
+    else:
+        _refuse_mixed(entry, first, second, stack, boxed)
     _has_ports(entry, (*first, *second), stack)
     regions = {stack.instances[name].region for name in first}
     return Target(
         kind="cut",
         name=f"{_shown(first)} | {_shown(second)}",
         region=next(iter(regions)) if len(regions) == 1 else None,
-        sides=(_ends(entry.id, first, stack), _ends(entry.id, second, stack)),
+        sides=(_ends(entry.id, first, stack, boxed), _ends(entry.id, second, stack, boxed)),
     )
 
 
-def _ends(fault: str, side: Side, stack: Stack) -> tuple[CutEnd, ...]:
+def _box(one: Instance, stack: Stack, kind: FaultKind) -> str | None:
+    """Whose network namespace it lives in: "its own", or its region's; None: this machine's, or one that cannot be entered."""
+    region = stack.isolated(one.name)
+    if region is not None:
+        return region if "netns" in kind.boxed else None
+    return _OWN if one.host.kind in kind.boxed else None
+
+
+def _refuse_strangers(entry: FaultEntry, both: Sequence[str], stack: Stack, kind: FaultKind) -> None:
+    for name in both:
+        host = stack.instances[name].host.kind
+        if host not in kind.ends:
+            raise UnsafeError(
+                f"fault {entry.id!r}: rules in the kernel cannot cut off {name}, a {host} host",
+                remedy=f"works on: {listed(kind.ends)}; or declare the path under `links:`",
+            )
+
+
+def _refuse_mixed(entry: FaultEntry, first: Side, second: Side, stack: Stack, boxed: Mapping[str, str]) -> None:
+    """Raise UnsafeError where rules inside network namespaces would miss somebody, or hit somebody who is not named."""
+    own = {name for name, box in boxed.items() if box == _OWN}
+    strangers = [name for name in (*first, *second) if name not in boxed] or [name for name in boxed if name not in own]
+    if len(boxed) < len({*first, *second}) or (own and strangers):
+        raise UnsafeError(
+            f"fault {entry.id!r}: rules inside network namespaces cannot cut {listed(own or boxed)} off from"
+            f" {listed(strangers)}, which lives in another sort of network",
+            remedy="name two sides of containers, or two regions with `isolation: netns`; or declare the path under `links:`",
+        )
+    for side in (first, second):
+        for region in {boxed[name] for name in side} - {_OWN}:
+            others = [
+                one.name
+                for one in stack.instances.values()
+                if one.region == region and side.get(one.name, _OWN) is not None
+            ]
+            if others:
+                raise UnsafeError(
+                    f"fault {entry.id!r}: region {region} is one host in its network namespace, and {listed(others)} would"
+                    " be cut off too",
+                    remedy=f"name the whole region: {{region: {region}}}",
+                )
+
+
+def _ends(fault: str, side: Side, stack: Stack, boxed: Mapping[str, str]) -> tuple[CutEnd, ...]:
+    if boxed:
+        return tuple(CutEnd(instance=name, netns=boxed[name], role=side[name]) for name in side)
     return tuple(_end(fault, stack.instances[name], side, stack) for name in side)
 
 

@@ -20,10 +20,10 @@ from harness.stacks.ending import marked_processes
 from harness.stacks.launch import StateDir
 from harness.stacks.procfs import program
 
-__all__ = ["FaultProxyFacts", "InstanceFacts", "KernelFacts", "OwnProcesses", "QueueFacts"]
+__all__ = ["PLACES", "FaultProxyFacts", "InstanceFacts", "KernelFacts", "OwnProcesses", "QueueFacts", "said"]
 
 _TOOL_LIMIT_S = 5.0
-_PLACES = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+PLACES = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class KernelFacts:
 
     async def look(self) -> Mapping[str, str]:
         facts = {}
-        if os.geteuid() == 0 and shutil.which("nft", path=_PLACES):
-            for line in (await _said("nft", "list", "tables")).splitlines():
+        if os.geteuid() == 0 and shutil.which("nft", path=PLACES):
+            for line in (await said("nft", "list", "tables")).splitlines():
                 facts[line.strip()] = "there"
         with contextlib.suppress(FileNotFoundError):
             facts |= {f"namespace {name}": "there" for name in os.listdir("/run/netns")}
@@ -72,15 +72,15 @@ class KernelFacts:
 
 @dataclass(frozen=True)
 class QueueFacts:
-    """Queueing disciplines of this machine's own devices; those of containers come and go with them. None is surely ours."""
+    """Queueing disciplines of this machine's own devices, on which no fault of ours puts any (`NetworkFacts` has the others)."""
 
     name: str = "network queues"
 
     async def look(self) -> Mapping[str, str]:
-        if shutil.which("tc", path=_PLACES) is None:
+        if shutil.which("tc", path=PLACES) is None:
             return {}
         facts = {}
-        for line in (await _said("tc", "qdisc", "show")).splitlines():
+        for line in (await said("tc", "qdisc", "show")).splitlines():
             device = re.search(r" dev (\S+)", line)
             if device and not device[1].startswith(("veth", "br-", "docker")):
                 facts[f"queue of {device[1]}, {' '.join(line.split()[1:3])}"] = line.strip()
@@ -138,14 +138,15 @@ class OwnProcesses:
         return after is not None
 
 
-async def _said(*argv: str) -> str:
-    """What a tool prints. Raises UnsafeError when it fails or takes too long."""
+async def said(*argv: str, keep: tuple[int, ...] = ()) -> str:
+    """What a tool prints, that inherits the descriptors to keep. Raises UnsafeError when it fails or takes too long."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PATH": _PLACES},
+        env={**os.environ, "PATH": PLACES},
+        pass_fds=keep,
     )
     try:
         async with asyncio.timeout(_TOOL_LIMIT_S):

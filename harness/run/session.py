@@ -31,6 +31,7 @@ from harness.run.journal import PROXY, Began, Journal, JournalView, Linked, Made
 from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
 from harness.run.residue import Audit, Source
+from harness.run.residue_networks import NetworkFacts
 from harness.run.residue_sources import FaultProxyFacts, InstanceFacts, KernelFacts, OwnProcesses, QueueFacts
 from harness.run.traffic import LinkTraffic
 from harness.run.world import RunWorld
@@ -127,11 +128,12 @@ class StackSession:
             )
         }
         targets = [target for fault in self._plan.faults for target in fault.targets]
-        broken = frozenset(name for target in targets for name in (target.name, *target.candidates))
+        broken = frozenset(name for target in targets for name in (target.name, *target.candidates, *target.cut_off))
         sources: list[Source] = [
             KernelFacts(self._run_dir.run_id),
             QueueFacts(),
             InstanceFacts(attached, broken),
+            NetworkFacts(attached, self._run_dir.run_id),
             OwnProcesses(journal, lambda: self._state_dir if self._guard is not None else ""),  # none before we begin
         ]
         if self._links is not None:  # one that was there before us

@@ -201,8 +201,8 @@ class _Reader:
             return
         wanted = "link" if on.by == "link" else "instance"
         alone = kind.is_alone(params or {})
-        if alone and wanted != "instance":
-            told = ", ".join(f"{key}: {value}" for key, value in kind.alone.items())
+        if alone and kind.alone and wanted != "instance":
+            told = ", ".join(f"{key}: {(params or {})[key]}" for key in kind.alone)
             self.report.error(on_at, f"{kind.name} with `{told}` works on instances, not on a {on.by}")
         elif wanted not in kind.targets or (kind.two_sided and wanted == "instance" and not alone):
             if kind.targets <= {"stack", "load"}:

@@ -84,6 +84,20 @@ def test_a_role_as_a_side_freezes_its_candidates() -> None:
     assert target.roles == ("leader",)
 
 
+BOXES = [one(name, host=HostSpec(kind=kind, params={})) for name, kind in (("web", "container"), ("cache", "compose"))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"), [("partition", {"via": "nftables"}), ("partition", {}), ("loss", {"ratio": "5%"})]
+)
+def test_containers_are_told_apart_by_their_network_namespaces(kind: str, params: dict[str, Any]) -> None:
+    (target,), side = planned(cut(sel("instance", "web"), sel("instance", "cache"), kind, **params), stack(*BOXES, APP))
+    assert side == ("web",)
+    assert target.sides == ((CutEnd(instance="web", netns="its own"),), (CutEnd(instance="cache", netns="its own"),))
+    assert target.boxed
+    assert target.cut_off == ("web", "cache")
+
+
 LINK = Link(name="repl", source="db-1", to="db-2", to_port="peer")
 
 
@@ -160,6 +174,16 @@ def test_links_between_the_sides_are_cut_unless_via_says_otherwise() -> None:
             cut(sel("instance", "db-1"), sel("instance", "db-2"), kind="loss", ratio="5%"),
             stack(*DBS, links=(LINK,)),
             "loss works on packets between the sides themselves, but link repl carries them through the fault proxy",
+        ),
+        (
+            cut(sel("instance", "web"), sel("instance", "db-1")),
+            stack(*DBS, *BOXES),
+            "cannot cut web off from db-1, which lives in another sort of network; name two sides of containers",
+        ),
+        (
+            cut(sel("instance", "web"), sel("instance", "cache"), via="namespace"),
+            stack(*BOXES),
+            "`via: namespace` does not work between web and cache; give their regions `isolation: netns`",
         ),
         (
             cut(sel("instance", "db-1"), sel("instance", "db-2"), via="disconnect"),

@@ -22,6 +22,7 @@ from harness.run.journal import PROXY, Journal, Opened, Spawned
 from harness.run.process import start_ticks
 from harness.run.recorder import Recorder
 from harness.run.residue import Audit, Difference, Fingerprint, compare, look
+from harness.run.residue_networks import NetworkFacts
 from harness.run.residue_sources import FaultProxyFacts, InstanceFacts, KernelFacts, OwnProcesses, QueueFacts
 
 
@@ -134,6 +135,44 @@ async def test_this_machines_rules_and_queues_can_be_looked_at() -> None:
     seen = await look([KernelFacts("r"), QueueFacts()])
     assert seen.blind == {}
     assert set(seen.facts) == {"kernel rules", "network queues"}
+
+
+class Boxed:
+    """A host whose instance is a process in a network namespace of its own."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    async def find(self) -> Identity:
+        return Identity(pid=self.pid)
+
+    def network_namespace(self, identity: Identity) -> int:
+        return os.open(f"/proc/{identity.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@pytest.mark.slow
+@pytest.mark.privileged
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_rules_and_queues_of_ours_inside_an_instances_network_are_residue() -> None:
+    own, other = "blackstart_r_1_partition_1f", "blackstart_r_2_partition_2f"
+    queues = [f"tc qdisc add dev {dev} root handle {handle} tbf rate 1mbit burst 9kb latency 9ms" for dev, handle in
+              (("one", "b1ac:"), ("two", "5:"))]  # fmt: skip
+    script = ["ip link add one type veth peer name two", f"nft add table inet {own}", f"nft add table inet {other}"]
+    shell = " && ".join([*script, *queues, "echo made", "exec sleep 60"])
+    with subprocess.Popen(["unshare", "-n", "sh", "-c", shell], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "made\n"
+            source = NetworkFacts({"db": Boxed(process.pid)}, "R-1")  # type: ignore[dict-item]
+            facts = await source.look()
+        finally:
+            process.kill()
+    assert {key: source.is_ours(key, None, "there") for key in facts} == {
+        f"table inet {own} in the network of db": True,
+        f"table inet {other} in the network of db": False,
+        "queue b1ac: of one in the network of db": True,
+        "queue 5: of two in the network of db": False,
+    }
 
 
 class AttachedHost:

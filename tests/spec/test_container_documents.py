@@ -80,9 +80,25 @@ def test_one_container_may_be_cut_off_alone(tmp_path: Path) -> None:
     assert plan.faults[0].what == "take instance db off its networks"
 
 
+def test_a_container_may_be_cut_off_or_made_lossy_by_rules(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "{fault: partition, via: nftables, direction: in, on: {instance: db}, for: 8s}")
+    assert [(target.kind, target.name) for target in plan.faults[0].targets] == [("instance", "db")]
+    assert plan.faults[0].what == "let nothing in or out of instance db"
+    plan = planned(tmp_path, "{fault: loss, ratio: 5%, on: {instance: db}, for: 8s}")
+    assert plan.faults[0].what == "lose 5% of the packets of instance db"
+
+
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
+        (
+            "{fault: loss, ratio: 5%, on: {instance: edge}, for: 8s}",
+            "loss does not work on edge, whose host is process",
+        ),
+        (
+            "{fault: partition, via: nftables, networks: [x], on: {instance: db}, for: 8s}",
+            "leave `networks` out, or say via: disconnect",
+        ),
         ("{fault: partition, on: {instance: db}, for: 8s}", "partition cuts between two sides, got one"),
         (
             "{fault: partition, via: disconnect, on: {link: web-db}, for: 8s}",
