@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests run in two lanes, side by side: the live ones wait more than they compute. `make test LANES=` runs them one by one.
+LANES := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test check bench conformance sample truth clean
 
@@ -10,16 +12,16 @@ demo: $(STAMP)
 	$(BIN)/blackstart demo
 
 test: $(STAMP)
-	$(BIN)/pytest --cells .cells.json
+	$(BIN)/pytest $(LANES) --cells .cells.json
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not slow and not live and not browser"
+	$(BIN)/pytest -q $(LANES) -m "not slow and not live and not browser"
 
 conformance: $(STAMP)
-	$(BIN)/pytest -q -m cell --cells .cells.json
+	$(BIN)/pytest -q $(LANES) -m cell --cells .cells.json
 	$(BIN)/python -m tests.cells write .cells.json
 
 bench: $(STAMP)

@@ -1,9 +1,10 @@
 """For every test: no deadline on a property's example (how fast this machine is today is not what a property is about), and
-the record of which cells of the table of faults were proven: `--cells FILE`."""
+the record of which cells of the table of faults were proven (`--cells FILE`); which tests may run side by side (`-n N`)."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,41 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
-_OUTCOMES = pytest.StashKey[dict[tuple[str, str], bool]]()
-"""(fault, where) -> whether every live test of that cell that ran has passed. One that was skipped proves nothing."""
+_CELL = "cell"
+
+_SHARED = {
+    "engine": (
+        "tests/engine/*",
+        "tests/run/test_killing.py",
+        "tests/run/test_residue.py",
+        "tests/faults/test_cut.py",
+        "tests/faults/test_nft.py",
+    )
+}
+"""Lane -> the files that must not run side by side: they share the machine's container engine or the kernel's tables."""
+
+
+class Cells:
+    """Gathers which cells were proven: every live test of a cell that ran has passed. One that was skipped proves nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._passed: dict[tuple[str, str], bool] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Hears of every test, whichever process ran it."""
+        for name, cell in report.user_properties:
+            if name == _CELL and (report.failed or (report.when == "call" and report.passed)):
+                fault, where = cell
+                self._passed[fault, where] = self._passed.get((fault, where), True) and report.passed
+
+    def pytest_sessionfinish(self) -> None:
+        """Write what was proven."""
+        cells: dict[str, list[str]] = {}
+        for (fault, where), passed in sorted(self._passed.items()):
+            if passed:
+                cells.setdefault(fault, []).append(where)
+        self._path.write_text(json.dumps(cells, indent=1, sort_keys=True) + "\n")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,25 +56,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_OUTCOMES] = {}
+    path = config.getoption("--cells")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Cells(Path(path)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Lanes for `-n N --dist loadgroup`: a file is one lane's, and so are those that share the engine; the slowest go first."""
+    weight: dict[str, int] = defaultdict(int)
+    lanes = {}
+    for item in items:
+        path = item.path.relative_to(config.rootpath)
+        lane = next(
+            (name for name, files in _SHARED.items() if any(path.match(each) for each in files)), path.as_posix()
+        )
+        item.add_marker(pytest.mark.xdist_group(lane))
+        lanes[item.nodeid] = lane
+        weight[lane] += any(item.get_closest_marker(name) for name in ("live", "slow", "browser"))
+    items.sort(key=lambda item: -weight[lanes[item.nodeid]])
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Each report carries the cells of its test: with lanes, another process than the one that ran it writes them down."""
     report = yield
-    outcomes = item.config.stash[_OUTCOMES]
-    for mark in item.iter_markers("cell"):
-        if report.failed or (report.when == "call" and report.passed):
-            outcomes[mark.args] = outcomes.get(mark.args, True) and report.passed
+    report.user_properties.extend((_CELL, mark.args) for mark in item.iter_markers("cell"))
     return report
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    path = session.config.getoption("--cells")
-    if path is None:
-        return
-    cells: dict[str, list[str]] = {}
-    for (fault, where), passed in sorted(session.config.stash[_OUTCOMES].items()):
-        if passed:
-            cells.setdefault(fault, []).append(where)
-    Path(path).write_text(json.dumps(cells, indent=1, sort_keys=True) + "\n")

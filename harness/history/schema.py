@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.history.arrow import pyarrow
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -51,7 +53,7 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
 
 def arrow_schema() -> pa.Schema:
     """The schema, with `blackstart.schema` in its metadata."""
-    import pyarrow as pa
+    pa = pyarrow()
 
     types = {
         "int16": pa.int16(),

@@ -146,7 +146,7 @@ def _read_part(file: Path) -> Any:
 
     schema = arrow_schema()
     try:
-        table = pq.read_table(file)
+        table = pq.ParquetFile(file).read()
         for name in _LATER.difference(table.column_names):
             table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
         return table.select(schema.names).unify_dictionaries().cast(schema)
