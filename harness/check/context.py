@@ -35,7 +35,8 @@ class CheckContext:
     `model`: the profile's (None: its ops mean nothing to us). `regions`: asked in the final reads, () when the stack names
     none (then the final reads say which there are); `evidence_regions`: read too, what only they hold is lost and named
     recoverable. `faults`: those that were applied, by effect; `faults_planned`: how many there should be. `unread`:
-    "session@region" whose final read never succeeded. `sink`: the stack declares an independent sink of effects.
+    "session@region" whose final read never succeeded. `sink`: the stack declares an independent sink of effects. `told`: the
+    load left its account, so that a model of None is the profile's own word.
     """
 
     model: str | None
@@ -46,6 +47,7 @@ class CheckContext:
     faults_planned: int = 0
     unread: tuple[str, ...] = ()
     sink: bool = False
+    told: bool = True
     _built: dict[int, tuple[History, Index]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -74,6 +76,7 @@ class CheckContext:
             faults=tuple(sorted(spans, key=lambda span: span.effect_lo_ns)),
             faults_planned=len(plan.faults),
             unread=report.unread if report else (),
+            told=report is not None,
             sink=any(signal.kind == "effects" for signal in signals)
             or any(event.event == "effect" for event in of_type(history.events, SignalEvent)),
         )

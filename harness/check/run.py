@@ -46,7 +46,7 @@ def run_check(history: History, spec: CheckSpec, context: CheckContext, catalog:
     """The result of one check. Unknown, by name, when it does not fit the profile's model, when there is none, or it crashes."""
     try:
         kind = catalog.check(spec.kind)
-        misfit = _misfit(kind, context.model)
+        misfit = _misfit(kind, context)
         if misfit is not None:
             return _unknown(spec, misfit)
         code: Check = kind.load()
@@ -55,7 +55,10 @@ def run_check(history: History, spec: CheckSpec, context: CheckContext, catalog:
         return _unknown(spec, f"the check crashed: {_named(exc)}")
 
 
-def _misfit(kind: CheckKind, model: str | None) -> str | None:
+def _misfit(kind: CheckKind, context: CheckContext) -> str | None:
+    model = context.model
+    if not context.told:
+        return "the run ended before its load said what its operations mean"
     if model is None:
         return "the load profile declares no model: what its operations mean is not known"
     if kind.models and model not in kind.models:

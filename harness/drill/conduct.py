@@ -282,7 +282,7 @@ def _told(result: Result, run_id: str, value: str | None, wanted: bool) -> Drill
         failures=tuple(
             RunFailure(kind=fault.kind, service=service)
             for fault in result.faults
-            if fault.effect is not None
+            if fault.effect is not None and fault.witnessed
             for service in fault.services
         ),
         evidence=evidence_of(result),

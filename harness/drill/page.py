@@ -9,7 +9,7 @@ from harness.model.drill_result import DrillResult, DrillRun, DrillStepResult
 from harness.model.verdict import Status
 from harness.report.controls import controls_part
 from harness.report.html import render_sheet
-from harness.report.numbers import percent
+from harness.report.numbers import limit_words, percent, when
 from harness.report.page import Badge, Block, Cell, Column, Note, Pre, Section, Sheet, Table, Tile
 from harness.report.text import clean, clean_block, plural
 from harness.report.words import SEVERITY_BADGES, STATUS_BADGES, VERDICT_BADGES, slug
@@ -24,7 +24,7 @@ def render_drill_html(result: DrillResult) -> str:
     facts = (
         f"{run.mode} ({run.exercise})",
         f"owner {clean(run.owner)}",
-        f"{run.started_utc}, {format_duration(run.duration_ns)}",
+        f"{when(run.started_utc)}, {format_duration(run.duration_ns)}",
         f"plan {run.plan_hash[:12]}",
         f"{run.run_id}, Blackstart {run.version}",
     )
@@ -71,7 +71,7 @@ def _tiles(result: DrillResult) -> tuple[Tile, ...]:
     people = [step for step in result.steps if step.kind != "experiment"]
     done = sum(step.outcome == "done" for step in people)
     left = [one for one in result.findings if one.state != "retested"]
-    overdue = sum(one.overdue for one in left)
+    overdue, high = sum(one.overdue for one in left), sum(one.severity == "high" for one in left)
     return (
         Tile(
             key="steps",
@@ -87,7 +87,7 @@ def _tiles(result: DrillResult) -> tuple[Tile, ...]:
             label="Findings to act on",
             value=str(len(left)),
             figure=f"{overdue} overdue" if overdue else "",
-            lines=(f"{plural(sum(one.severity == 'high' for one in left), 'is', 'are')} high",) if left else (),
+            lines=(f"{high} of high severity" if high else "None of high severity",) if left else (),
         ),
     )
 
@@ -101,10 +101,10 @@ def _recovery_tile(runs: list[DrillRun]) -> Tile:
     tone = STATUS_BADGES[Status.MET if (worst.recovery_ratio or 0) <= 1 else Status.MISSED]
     return Tile(
         key="recovery",
-        label="Recovery time, the worst",
+        label="Worst recovery",
         value=clean(worst.recovery, 40),
         badge=tone,
-        lines=(f"{percent(worst.recovery_ratio or 0)} of its limit ({clean(worst.limit, 40)})",),
+        lines=(f"{percent(worst.recovery_ratio or 0)} of its limit ({limit_words(clean(worst.limit, 40))})",),
     )
 
 
@@ -133,10 +133,9 @@ def _runs(result: DrillResult) -> tuple[Block, ...]:
                 text=f"{clean(step.id)}{'' if run.value is None else f' with {clean(run.value)}'}",
                 href=None if run.run_id is None else _href(run.run_id),
             ),
-            _cell(run.title or step.text),
             _cell("", VERDICT_BADGES[run.verdict]),
             _cell(run.recovery if run.run_id else "–"),
-            _cell(run.limit or "–"),
+            _cell(limit_words(run.limit) or "–"),
             _cell("–" if run.harmed is None else f"{run.harmed:,}"),
             _cell(run.budget or "–"),
             _cell("unknown" if run.lost is None else f"{run.lost:,}"),
@@ -148,7 +147,6 @@ def _runs(result: DrillResult) -> tuple[Block, ...]:
         return ()
     columns = _columns(
         "Experiment",
-        "What",
         "Verdict",
         "Recovery",
         "Limit",
@@ -204,7 +202,7 @@ def _steps(result: DrillResult) -> tuple[Block, ...]:
     rows = tuple(_step_row(step, taken) for step in result.steps)
     table = Table(
         caption="Every step in order",
-        columns=_columns("step", "what", "who", "came to", "begun at", "took", "expected", "note"),
+        columns=_columns("Step", "What", "Who", "Came to", "Begun at", "Took", "Expected", "Note"),
         rows=rows,
     )
     printed = tuple(
@@ -249,7 +247,7 @@ def _objectives(result: DrillResult) -> tuple[Block, ...]:
     rows = tuple(
         (_cell(one.text), _cell("", STATUS_BADGES[one.status]), _cell(one.observed)) for one in result.objectives
     )
-    return (Table(caption="Over the whole drill", columns=_columns("objective", "status", "observed"), rows=rows),)
+    return (Table(caption="Over the whole drill", columns=_columns("Objective", "Status", "Observed"), rows=rows),)
 
 
 def _findings(result: DrillResult) -> tuple[Block, ...]:
@@ -268,7 +266,7 @@ def _findings(result: DrillResult) -> tuple[Block, ...]:
         )
         for one in result.findings
     )
-    columns = _columns("finding", "severity", "what", "owner", "due", "state", "first seen in")
+    columns = _columns("Finding", "Severity", "What", "Owner", "Due", "State", "First seen in")
     return (Table(caption="Of this drill, and still open from earlier ones", columns=columns, rows=rows),)
 
 
@@ -295,7 +293,7 @@ def _updates(result: DrillResult) -> tuple[Block, ...]:
         )
         for one in result.updates
     )
-    columns = _columns("number", "at", "status", "by", "wordings", "posted to")
+    columns = _columns("Number", "At", "Status", "By", "Wordings", "Posted to")
     return (Table(caption="Updates", columns=columns, rows=rows),)
 
 
@@ -303,4 +301,4 @@ def _approvals(result: DrillResult) -> tuple[Block, ...]:
     if not result.approvals:
         return ()
     rows = tuple((_cell(one.by), _cell(one.at_utc), _cell(one.note)) for one in result.approvals)
-    return (Table(caption="As given, not verified", columns=_columns("who", "when", "note"), rows=rows),)
+    return (Table(caption="As given, not verified", columns=_columns("Who", "When", "Note"), rows=rows),)

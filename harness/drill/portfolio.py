@@ -16,7 +16,7 @@ from harness.report.extras import ComparableRun
 from harness.report.figures import trend_strip
 from harness.report.frame import NARROW, WIDE, Words
 from harness.report.html import render_sheet
-from harness.report.numbers import limit_ns, percent, point_text, when
+from harness.report.numbers import limit_ns, limit_words, percent, point_text, when
 from harness.report.page import Badge, Block, Cell, Column, Figure, Note, Picture, Section, Sheet, Table, Tile
 from harness.report.text import clean, plural
 from harness.report.words import VERDICT_BADGES, slug
@@ -168,11 +168,18 @@ def _tiles(every: Sequence[Standing], made: Portfolio) -> tuple[Tile, ...]:
 
 
 def _experiments(every: Sequence[Standing], made: Portfolio) -> tuple[Block, ...]:
-    rows = tuple(_standing_row(one, made) for one in every)
+    rows = tuple(_standing_row(one, made) for one in sorted(every, key=_urgency))
     columns = _columns(
         "Experiment", "Last result", "When", "Recovery", "Limit", "Of its limit", "Lost", "Freshness", "In words"
     )
     return (Table(caption="Each leads to its last report", columns=columns, rows=rows),) if rows else ()
+
+
+def _urgency(one: Standing) -> int:
+    """What fails stands first, then what is stale, then what is fresh, then what was never run."""
+    if one.last is None:
+        return 3
+    return 0 if one.last.verdict in (Verdict.FAIL, Verdict.DIRTY) else 2 if one.fresh else 1
 
 
 def _standing_row(one: Standing, made: Portfolio) -> tuple[Cell, ...]:
@@ -191,7 +198,7 @@ def _standing_row(one: Standing, made: Portfolio) -> tuple[Cell, ...]:
         Cell(text="", badge=VERDICT_BADGES[Verdict(last.verdict)]),
         Cell(text=age_words(last.started_utc, made.now) or "–"),
         Cell(text="unknown" if interval is None else point_text(interval)),
-        Cell(text=clean(last.limit_text) or "none"),
+        Cell(text=limit_words(clean(last.limit_text)) or "none"),
         Cell(text="–" if last.limit_ratio is None else percent(last.limit_ratio)),
         Cell(text="unknown" if last.lost is None else f"{last.lost:,}"),
         _fresh(one),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.history.events import AbortEvent, FaultEvent, NoteEvent, of_type
+from harness.history.events import AbortEvent, FaultEvent, NoteEvent, PhaseEvent, of_type
 from harness.history.history import History
 from harness.judge.objectives import steady_status
 from harness.judge.observe import Case
@@ -133,7 +133,10 @@ def _cut_short(history: History) -> list[Reason]:
 def _incomplete(history: History) -> list[Reason]:
     """Gaps in the record itself: then nothing can be proven from it."""
     if not is_sealed(history):
-        return [_because(Verdict.ERROR, "incomplete", "the record ends before it was sealed")]
+        last = next((event.phase for event in reversed(of_type(history.events, PhaseEvent))), None)
+        where = "before its first phase" if last is None else f"in phase {last}"
+        text = f"the run's own process ended {where}: the record was never sealed"
+        return [_because(Verdict.ERROR, "incomplete", text)]
     events = history.events
     stopped = any(isinstance(event, AbortEvent) for event in events) or any(
         isinstance(event, NoteEvent) and event.level in ("refused", "unprovable") for event in events

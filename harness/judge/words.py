@@ -18,7 +18,7 @@ _OPENINGS = {
     Verdict.INCONCLUSIVE: "nothing is proven",
     Verdict.REFUSED: "not run",
     Verdict.ABORTED: "cut short",
-    Verdict.ERROR: "void, the fault is in the drill and not in the stack",
+    Verdict.ERROR: "void",
     Verdict.DIRTY: "not proven to be put back",
 }
 
@@ -28,6 +28,7 @@ def sentence(case: Case, verdict: Verdict, reasons: Sequence[Reason], objectives
     title = case.plan.experiment.title or case.plan.experiment.name
     if verdict in _OPENINGS:
         first = next((reason.text for reason in reasons if reason.verdict is verdict), "")
+        first = first.split("\n")[0].split("; ")[0].rstrip(" .:")  # the rest is among the reasons
         return f"{title}: {_OPENINGS[verdict]}{f': {first}' if first else ''}."
     parts = [part for part in (_recovery_words(case.measures, objectives), _loss_words(case)) if part]
     missed = [objective for objective in objectives if objective.status is Status.MISSED]

@@ -107,6 +107,8 @@ def lost_writes(history: History, plan: Plan) -> LostWrites:
     model = model_of(history)
     if model is None or model not in WRITES:
         why = "the load declares no model whose writes can be read back" if model is None else f"model {model!r}"
+        if load_report(history) is None:
+            why = "the run ended before its load said what its operations mean"
         return LostWrites(acknowledged=(), by_region={}, recoverable=0, holes=0, why=f"not checked: {why}")
     mask = history.ops.is_("phase", "load") & history.ops.is_("outcome", "ok")
     words = np.zeros(len(history.ops), dtype=np.bool_)

@@ -13,14 +13,15 @@ from harness.report.charts import good_shares, ribbon
 from harness.report.extras import ComparableRun, ReportExtras
 from harness.report.figures import trend_strip
 from harness.report.frame import NARROW, WIDE, Words
-from harness.report.meaning import means, not_shown
+from harness.report.meaning import means, not_shown, touched
 from harness.report.numbers import limit_ns, percent, point_text, when
-from harness.report.page import Advice, Cell, Column, Figure, FindingLine, Front, ObjectiveLine, Picture, Table
+from harness.report.page import Because, Cell, Column, Figure, FindingLine, Front, ObjectiveLine, Picture, Table
 from harness.report.scene import Scene
 from harness.report.series import chunks
+from harness.report.text import plural
 from harness.units import format_duration
 
-__all__ = ["MOST_FINDINGS", "MOST_OBJECTIVES", "build_front", "finding_lines", "objective_lines"]
+__all__ = ["MOST_FINDINGS", "MOST_OBJECTIVES", "build_front", "finding_lines", "objective_lines", "unjudged"]
 
 MOST_OBJECTIVES = 10
 MOST_FINDINGS = 3
@@ -109,22 +110,18 @@ def finding_lines(findings: Sequence[Finding]) -> tuple[FindingLine, ...]:
     )
 
 
-def _reasons(result: Result) -> tuple[Advice, ...]:
-    """The verdict's own reasons, each piece of advice once. A DIRTY run's missed objectives are told too."""
+def _reasons(result: Result) -> tuple[tuple[Because, ...], tuple[str, ...]]:
+    """The verdict's own reasons, and what to do about them, each once. A DIRTY run's missed objectives are told too."""
     telling = (result.verdict, Verdict.FAIL) if result.verdict is Verdict.DIRTY else (result.verdict,)
     shown = [reason for verdict in telling for reason in result.reasons if reason.verdict is verdict]
     if not shown and result.verdict not in (Verdict.PASS, Verdict.FAIL):
         shown = [Reason(verdict=result.verdict, code="", text=result.sentence or words.MEANING[result.verdict])]
-    seen: set[str] = set()
-    out: list[Advice] = []
-    for reason in shown[:MOST_REASONS]:
-        advice = words.todo(reason)
-        out.append(Advice(code=short(reason.code, 40), text=short(reason.text), todo="" if advice in seen else advice))
-        seen.add(advice)
+    told = [Because(code=short(reason.code, 40), text=short(reason.text, 520)) for reason in shown[:MOST_REASONS]]
     more = len(shown) - MOST_REASONS
     if more > 0:
-        out.append(Advice(code="", text=f"{more} more of the kind: see Objectives in full and result.json.", todo=""))
-    return tuple(out)
+        told.append(Because(code="", text=f"{more} more of the kind: see Objectives in full and result.json."))
+    advice = dict.fromkeys(words.todo(reason) for reason in shown[:MOST_REASONS])
+    return tuple(told), tuple(one for one in advice if one)
 
 
 def _ribbon(result: Result, scene: Scene) -> Figure | None:
@@ -277,15 +274,25 @@ def _kicker(result: Result) -> str:
     return "" if result.sentence.startswith(title) else short(title, 120)
 
 
+def unjudged(result: Result, count: int) -> str:
+    """Of a run that judges nothing: one line in the place of headline figures and objectives, which would all be unknown."""
+    stated = plural(count, "objective")
+    if result.verdict is Verdict.REFUSED and not any(fault.effect for fault in result.faults):
+        return f"None of {stated} was put to the test: nothing was broken"
+    return f"None of {stated} is judged: the verdict is void" if result.verdict is Verdict.ERROR else ""
+
+
 def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
     """Page one of a cleaned result."""
     lines = front_objectives(objective_lines(result))
-    reasons = _reasons(result)
-    told = {advice.text for advice in reasons} | set(result.run.banners)
+    reasons, advice = _reasons(result)
+    told = {_sentence_case(reason.text) for reason in result.reasons} if reasons else set()
+    told |= set(result.run.banners)
+    void = unjudged(result, len(lines))
     findings = [line for line in finding_lines(result.findings) if line.text not in told]
     trend, note = _trend(result, extras)
     more = len(lines) - MOST_OBJECTIVES
-    hidden = len(result.findings) - min(len(findings), MOST_FINDINGS)
+    hidden = len(findings) - MOST_FINDINGS
     return Front(
         verdict=words.VERDICT_BADGES[result.verdict],
         title=_kicker(result),
@@ -294,13 +301,15 @@ def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
         banners=tuple(short(banner, 160) for banner in result.run.banners[:3]),
         meaning=words.MEANING[result.verdict],
         reasons=reasons,
+        touched=touched(result),
+        advice=advice,
         commands=_commands(result),
-        tiles=tiles.build_tiles(result, recovery_limit_ns(result)),
+        tiles=() if void else tiles.build_tiles(result, recovery_limit_ns(result)),
         ribbon=_ribbon(result, scene),
         means=tuple(short(sentence) for sentence in means(result)),
-        not_shown=tuple(short(sentence) for sentence in not_shown(result)),
-        objectives=lines[:MOST_OBJECTIVES],
-        objectives_more=f"{more} more under Objectives in full" if more > 0 else "",
+        not_shown=() if void else tuple(short(sentence) for sentence in not_shown(result)),
+        objectives=() if void else lines[:MOST_OBJECTIVES],
+        objectives_more=void or (f"{more} more under Objectives in full" if more > 0 else ""),
         findings=tuple(replace(line, text=short(line.text)) for line in findings[:MOST_FINDINGS]),
         findings_more=f"All {len(result.findings)} findings are under Objectives in full" if hidden > 0 else "",
         trend=trend,

@@ -6,11 +6,12 @@ from harness.model.result import Recovery, Result
 from harness.model.verdict import CheckVerdict
 from harness.report.figures import stretches
 from harness.report.numbers import bounds_text, percent, point_text
+from harness.report.text import plural
 from harness.report.tiles import worst_budget
 from harness.report.words import recovered_by
 from harness.units import format_duration
 
-__all__ = ["means", "not_shown", "parts_words", "recovery_words"]
+__all__ = ["means", "not_shown", "parts_words", "recovery_words", "touched"]
 
 MOST = 4
 
@@ -96,6 +97,31 @@ def _budget_sentence(result: Result) -> str:
     count = f"{cost.affordable:,.0f}" if cost.affordable >= 10 else f"{cost.affordable:.1f}"
     what = "incidents like this" if cost.affordable >= 2 else "incident like this"
     return f"The {cost.slo} budget would bear {count} {what} per {format_duration(cost.window_ns)}."
+
+
+def touched(result: Result) -> str:
+    """What the run did to the stack, in one sentence: faults applied and put back or not, load sent. For every verdict."""
+    applied = [fault for fault in result.faults if fault.effect is not None]
+    offered = result.measures.counts.offered
+    load = (
+        f"{plural(offered, 'operation')} of load {'was' if offered == 1 else 'were'} sent"
+        if offered
+        else "no load was sent"
+    )
+    if not applied:
+        return f"Nothing was broken: no fault was applied, and {load}."
+    names = ", ".join(f"{fault.id} ({fault.kind})" for fault in applied[:3])
+    names += f" and {len(applied) - 3} more" if len(applied) > 3 else ""
+    safety = result.safety
+    back = "by the run itself"
+    if safety.reaper.startswith("acted"):
+        back = "by the reaper, after the run's own process was gone"
+    open_ = len(safety.unresolved) + sum(not fault.verified for fault in applied if not safety.journaled)
+    if open_ or safety.residue:
+        left = [f"{open_} of them not proven put back"] if open_ else []
+        left += [f"left behind: {', '.join(safety.residue[:2])}"] if safety.residue else []
+        return f"{plural(len(applied), 'fault')} applied, {'; '.join(left)}: {names}; {load}."
+    return f"{plural(len(applied), 'fault')} applied and proven put back {back}: {names}; {load}."
 
 
 def means(result: Result) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ __all__ = [
     "count_share",
     "like_text",
     "limit_ns",
+    "limit_words",
     "number",
     "percent",
     "point_ns",
@@ -159,6 +160,11 @@ def limit_ns(text: str) -> int | None:
     """The duration that a predicate such as "recovery_time <= 5s" states; None when it states none."""
     match = _LIMIT.search(text)
     return None if match is None else round(float(match[1]) * _UNIT_NS[match[2]])
+
+
+def limit_words(text: str) -> str:
+    """A limit as people write it, on one line: "<= 5 s" is "≤ 5 s"."""
+    return text.replace("<=", "≤").replace(">=", "≥").replace(" ", "\u00a0")
 
 
 def when(utc: str) -> str:

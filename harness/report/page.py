@@ -10,8 +10,8 @@ from markupsafe import Markup
 from harness.report.figures import Bar
 
 __all__ = [
-    "Advice",
     "Badge",
+    "Because",
     "Block",
     "Cell",
     "Column",
@@ -43,12 +43,11 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """One reason for a verdict, and what to do about it."""
+class Because:
+    """One reason for a verdict."""
 
     code: str
     text: str
-    todo: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +172,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """Page one. `objectives` are at most a page's worth, worst first; `objectives_more` says where the rest is."""
+    """Page one. `objectives` are at most a page's worth, worst first; `objectives_more` says where the rest is.
+
+    `reasons`, `touched`, `advice`: what happened, what was done to the stack, what to do; of a PASS nothing of it is shown.
+    """
 
     verdict: Badge
     title: str
@@ -181,7 +183,9 @@ class Front:
     facts: tuple[str, ...]
     banners: tuple[str, ...]
     meaning: str
-    reasons: tuple[Advice, ...]
+    reasons: tuple[Because, ...]
+    touched: str
+    advice: tuple[str, ...]
     commands: tuple[str, ...]
     tiles: tuple[Tile, ...]
     ribbon: Figure | None

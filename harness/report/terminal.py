@@ -8,8 +8,9 @@ from harness.model.result import Result
 from harness.model.verdict import Verdict
 from harness.report import words
 from harness.report.charts import good_shares
-from harness.report.front import objective_lines, recovery_limit_ns
+from harness.report.front import objective_lines, recovery_limit_ns, unjudged
 from harness.report.markdown import sparkline
+from harness.report.meaning import touched
 from harness.report.page import ObjectiveLine, Tone
 from harness.report.text import clean_result
 from harness.report.tiles import build_tiles
@@ -60,13 +61,16 @@ def render_terminal(result: Result, width: int, color: bool) -> str:
             advice = words.todo(reason).replace("`", "'")
             if result.verdict is not Verdict.FAIL and advice:
                 lines += textwrap.wrap(f"  -> {advice}", width, subsequent_indent="     ")[:3]
-    lines.append("")
-    for tile in build_tiles(result, recovery_limit_ns(result)):
+        if own:
+            lines += textwrap.wrap(touched(result), width)[:3]
+    void = unjudged(result, len(result.objectives))
+    lines += ["", *textwrap.wrap(void, width)]
+    for tile in () if void else build_tiles(result, recovery_limit_ns(result)):
         lines.append(_cut(f"  {tile.label:<18} {tile.value} {tile.figure}".rstrip(), width))
     spark = sparkline(good_shares(result.series), min(width - 22, 60))
     if spark:
         lines.append(f"  {'Good over time':<18} {spark}")
-    shown = objective_lines(result)
+    shown = () if void else objective_lines(result)
     if shown:
         lines.append("")
     for line in shown[:MOST]:

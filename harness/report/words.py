@@ -62,9 +62,9 @@ MEANING: Mapping[Verdict, str] = {
     Verdict.PASS: "Every objective was met, and the proof is complete: the fault was real, the load felt it, all was put back.",
     Verdict.FAIL: "The fault was real and the result is certain: an objective was missed, or data was damaged.",
     Verdict.INCONCLUSIVE: "This is not a pass. The run went ahead, but a link in the chain of proof is missing.",
-    Verdict.REFUSED: "Nothing was broken. A condition for a safe and meaningful run was not met, so it did not begin.",
-    Verdict.ABORTED: "Stopped early, by a safety rule or a person, and everything was put back. What was seen until then is below.",
-    Verdict.ERROR: "Blackstart itself failed. The verdict is void: nothing on this page judges the stack.",
+    Verdict.REFUSED: "The run did not begin: a condition for a safe and meaningful one was not met.",
+    Verdict.ABORTED: "Stopped early, by a safety rule or a person. What was seen until then is below.",
+    Verdict.ERROR: "The run itself broke off, not the stack. The verdict is void: nothing on this page judges the stack.",
     Verdict.DIRTY: "Act now: it is not proven that everything was put back. The stack may still be degraded.",
 }
 
@@ -123,6 +123,13 @@ _TODO: Mapping[Verdict, tuple[tuple[str, str], ...]] = {
         ("person", _PERSON),
         ("user", _PERSON),
         ("reaper", "Find out why the reaper died: without it nothing may stay broken."),
+    ),
+    Verdict.ERROR: (
+        (
+            "incomplete",
+            "See `blackstart status` for what is left to undo; find out what ended the process. Then run again.",
+        ),
+        ("space", "Make room where runs are kept (`--reports`), then run again."),
     ),
 }
 _DEFAULT_TODO: Mapping[Verdict, str] = {

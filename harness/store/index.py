@@ -175,7 +175,7 @@ def _experiment(run_id: str, result: dict[str, Any]) -> RunRow:
         failures=tuple(
             Failure(kind=one["kind"], service=service)
             for one in result.get("faults", ())
-            if one["effect"] is not None
-            for service in one.get("services") or one["targets"]
+            if one["effect"] is not None and one.get("witnessed")
+            for service in one.get("services", ())
         ),
     )

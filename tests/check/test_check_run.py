@@ -144,6 +144,7 @@ def test_without_the_loads_account_nothing_is_known() -> None:
     history = History(ops=history.ops, events=history.events[:-1])
     (result,) = run.run_checks(history, plan(spec("durable")), CATALOG)
     assert result.verdict == "unknown"
+    assert result.why_unknown == "the run ended before its load said what its operations mean"
 
 
 def test_a_check_that_crashes_is_unknown_and_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

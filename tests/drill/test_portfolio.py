@@ -76,8 +76,8 @@ def test_a_pass_is_fresh_until_it_is_old_or_a_later_run_fails() -> None:
 def test_it_says_how_every_experiment_stands_also_those_never_run() -> None:
     text = words(page(row(20), row(24, "FAIL", "region-pause"), names=("region-kill", "slow-link")))
     assert "1 of 3 experiments have a fresh pass (30 d)." in text
-    assert "region-kill ✓ PASS 6 days ago 4.3 s <= 5 s 88 % 0 ✓ fresh until 2026-12-20 it came back" in text
-    assert "region-pause ✕ FAIL 2 days ago 4.3 s <= 5 s 88 % 0 ? never passed" in text
+    assert "region-kill ✓ PASS 6 days ago 4.3 s ≤ 5 s 88 % 0 ✓ fresh until 2026-12-20 it came back" in text
+    assert "region-pause ✕ FAIL 2 days ago 4.3 s ≤ 5 s 88 % 0 ? never passed" in text
     assert "slow-link never run" in text
 
 

@@ -13,6 +13,7 @@ from harness.model.result import Interval, Recovery
 from harness.model.verdict import Verdict
 from harness.report.extras import ReportExtras
 from harness.report.html import render_html
+from harness.report.meaning import touched
 
 NAMES = (
     "pass",
@@ -177,16 +178,33 @@ def test_page_one_of_a_mutant_that_loses_turns(pages: dict[str, str], read: type
         ),
         (
             "aborted",
-            ("■ ABORTED", "everything was put back", "> 15.1 s not back yet", "See how far the abort rule was crossed"),
+            (
+                "■ ABORTED",
+                "1 fault applied and proven put back by the run itself",
+                "> 15.1 s not back yet",
+                "See how far the abort rule was crossed",
+            ),
         ),
         (
             "dirty",
             ("! DIRTY", "Act now", "blackstart recover 2026", "curl -X DELETE", "not proven that nothing is left"),
         ),
-        ("error", ("! ERROR", "The verdict is void", "no space left on device", "not proven that nothing is left")),
+        (
+            "error",
+            (
+                "! ERROR",
+                "The verdict is void",
+                "What was touched Nothing was broken",
+                "no space left on device",
+                "not proven that nothing is left",
+            ),
+        ),
         ("censored", ("✕ FAIL", "> 15.1 s not back yet", "Service had not come back")),
         ("calm", ("✓ PASS", "0 s no breach", "1 of 3,600 (0.028 %)")),
-        ("empty", ("– REFUSED", "unknown nothing was injected", "No load was measured")),
+        (
+            "empty",
+            ("– REFUSED", "no fault was applied, and no load was sent", "None of 0 objectives was put to the test"),
+        ),
     ],
 )
 def test_other_verdicts_say_why_and_what_to_do(
@@ -195,6 +213,28 @@ def test_other_verdicts_say_why_and_what_to_do(
     text = front(pages[name], read)
     for words in said:
         assert words in text, words
+
+
+def test_a_run_that_judges_nothing_shows_no_unknowns_on_page_one(pages: dict[str, str], read: type[Any]) -> None:
+    """Four headline figures and a table of "unknown" hid the one thing that mattered: why."""
+    for name in ("refused", "error"):
+        text = front(pages[name], read)
+        assert (
+            "What happened The run" in text and "What was touched Nothing was broken" in text and "What to do" in text
+        )
+        assert "unknown" not in text and "What it does not show" not in text, name
+        assert "None of 5 objectives" in text
+    assert "Findings None." in front(pages["refused"], read), "the reason is not told a second time"
+
+
+def test_what_was_touched_is_said_of_every_verdict(samples: ModuleType) -> None:
+    said = {name: touched(build()) for name, build in samples.SAMPLES.items()}
+    assert said["refused"] == "Nothing was broken: no fault was applied, and no load was sent."
+    assert said["pass"].startswith("1 fault applied and proven put back by the run itself: eu-down (kill)")
+    assert "not proven put back" in said["dirty"] and "left behind" in said["dirty"]
+    base = samples.passing()
+    reaped = base.model_copy(update={"safety": base.safety.model_copy(update={"reaper": "acted: put back 3"})})
+    assert "proven put back by the reaper, after the run's own process was gone" in touched(reaped)
 
 
 def test_masked_and_unclear_recoveries_are_named(samples: ModuleType, read: type[Any]) -> None:

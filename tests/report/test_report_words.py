@@ -32,7 +32,8 @@ from harness.report.words import MEANING, VERDICT_BADGES, measure_label, recover
         (Verdict.ABORTED, "abort-signal", "SIGINT", "Ask whoever stopped the run"),
         (Verdict.DIRTY, "residue", "", "Run `blackstart recover`"),
         (Verdict.FAIL, "durable", "", "The operations that prove it"),
-        (Verdict.ERROR, "incomplete", "", "Run again"),
+        (Verdict.ERROR, "store", "", "Run again"),
+        (Verdict.ERROR, "incomplete", "", "See `blackstart status`"),
     ],
 )
 def test_advice(verdict: Verdict, code: str, text: str, advice: str) -> None:

@@ -60,8 +60,14 @@ def test_what_a_run_cost_and_caused_is_kept_through_the_index(tmp_path: Path) ->
     result["measures"]["budgets"] = [cost | {"bad": 1}]
     result["objectives"] = [{"measure": "recovery_time", "limit": "<= 5 s", "margin_ratio": 0.4}]
     result["faults"] = [
-        {"kind": "kill", "targets": ["gw-1"], "services": ["gateway"], "effect": {"lo_ns": 1, "hi_ns": 2}},
-        {"kind": "pause", "targets": ["gw-1"], "services": ["gateway"], "effect": None},
+        {
+            "kind": "kill",
+            "targets": ["gw-1"],
+            "services": ["gateway"],
+            "effect": {"lo_ns": 1, "hi_ns": 2},
+            "witnessed": True,
+        },
+        {"kind": "pause", "targets": ["gw-1"], "services": ["gateway"], "effect": None, "witnessed": False},
     ]
     (folder / "result.json").write_text(json.dumps(result))
     for _ in range(2):  # read, then out of the index
