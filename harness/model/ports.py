@@ -242,7 +242,10 @@ class Namespaced(Protocol):
     """A host whose instance has a network namespace of its own on this machine."""
 
     def network_namespace(self, identity: Identity) -> int | None:
-        """A descriptor of it, for the caller to close; None when that process is gone. Raises InjectError without the right to."""
+        """A descriptor of it, for the caller to close; None when it is gone with that process.
+
+        Raises InjectError without the right to enter it, and when it has none of its own.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import HarnessBug
 from harness.model.fields import JsonObject
 
-__all__ = ["RUNTIME_NAMES", "Wiring", "placeholders"]
+__all__ = ["RUNTIME_NAMES", "RegionNetworks", "Wiring", "placeholders"]
 
 RUNTIME_NAMES = ("port", "addr", "link", "dir", "run")
 """Interpolations that only a run can resolve; `spec` leaves them in the text and checks their arguments."""
@@ -24,10 +24,34 @@ def placeholders(text: str) -> tuple[tuple[str, str | None], ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionNetworks:
+    """Network namespaces of one run: `regions` is region -> its address, `instances` instance -> the region it lives in.
+
+    `mark` is what the names of all begin with; `interface` is this machine's own end, with the address `gateway`.
+    """
+
+    mark: str
+    interface: str
+    gateway: str
+    length: int = 24
+    regions: Mapping[str, str] = field(default_factory=dict)
+    instances: Mapping[str, str] = field(default_factory=dict)
+
+    def namespace(self, region: str) -> str:
+        """The name of a region's namespace."""
+        return f"{self.mark}-{region}"
+
+    @property
+    def switch(self) -> str:
+        """The namespace in which their bridge lies: no region's name has a dot."""
+        return f"{self.mark}.switch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
     """Addresses of one run. `ports` is instance -> port name -> number; `links` is link -> "host:port" where it listens.
 
-    `alerts` is the URL that takes alerts during runs, empty when the stack has none to send.
+    `alerts` is the URL that takes alerts during runs, empty when the stack has none to send. `networks`: of isolated regions.
     """
 
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -36,6 +60,7 @@ class Wiring:
     dirs: Mapping[str, str] = field(default_factory=dict)
     run_dir: str = ""
     alerts: str = ""
+    networks: RegionNetworks | None = None
 
     def address(self, instance: str, port: str) -> str:
         """ "host:port" of a named port. Raises HarnessBug for a name that validation should have refused."""
@@ -43,6 +68,11 @@ class Wiring:
             return f"{self.addresses[instance]}:{self.ports[instance][port]}"
         except KeyError as exc:
             raise HarnessBug(f"no address for {instance}.{port}") from exc
+
+    def namespace(self, instance: str) -> str | None:
+        """The network namespace that the run makes for an instance; None for one that lives in another."""
+        region = None if self.networks is None else self.networks.instances.get(instance)
+        return None if region is None or self.networks is None else self.networks.namespace(region)
 
     def text(self, template: str, *, instance: str | None = None) -> str:
         """The template with every placeholder resolved, seen from `instance` (for `${port:}` and `${dir}`)."""

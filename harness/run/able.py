@@ -5,12 +5,23 @@ from __future__ import annotations
 from harness.errors import UnsafeError
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
+from harness.stacks.netns import require_netns
 
 __all__ = ["require_able"]
 
 
 def require_able(plan: Plan, catalog: Catalog) -> None:
-    """Return when every fault can be carried out here. Raises UnsafeError naming the fault, what is missing and the remedy."""
+    """Return when the stack can be started and every fault carried out here.
+
+    Raises UnsafeError naming the region or the fault, what is missing and the remedy.
+    """
+    stack = plan.experiment.stack
+    isolated = [name for name, region in stack.regions.items() if region.isolation is not None]
+    if isolated:
+        try:
+            require_netns()
+        except UnsafeError as exc:
+            raise UnsafeError(f"region {', '.join(isolated)}: {exc.message}", remedy=exc.remedy) from exc
     for fault in plan.faults:
         able = catalog.fault(fault.kind).able
         if able is None:

@@ -19,6 +19,7 @@ from harness.run.process import end_process, is_alive
 from harness.run.undo import finish, patience_ns
 from harness.run.world import RunWorld, revive_world
 from harness.stacks.client import end_stack
+from harness.stacks.netns import remove_networks
 from harness.store.rundir import RunDir
 
 __all__ = ["Aftermath", "resolve", "revert_intents"]
@@ -203,7 +204,20 @@ async def _end_spawned(view: JournalView, world: RunWorld | None) -> tuple[tuple
         except HarnessError as exc:
             left.append((f"stack {view.opened.stack}", str(exc), ()))
     left += await _unmake(view, world)
-    return ended + await _end_processes(view, range(PROXY, REAPER + 1)), left
+    ended += await _end_processes(view, range(PROXY, REAPER))
+    left += await _remove_networks(view)
+    return ended + await _end_processes(view, range(REAPER, REAPER + 1)), left
+
+
+async def _remove_networks(view: JournalView) -> list[Outcome]:
+    """Remove the network namespaces that the run made for its stack: a stack that it attached to keeps its own."""
+    if view.opened is None or view.opened.state_dir is None:
+        return []
+    try:
+        await remove_networks(view.opened.wiring.networks)
+    except RevertError as exc:
+        return [("network namespaces", str(exc), exc.commands)]
+    return []
 
 
 async def _unmake(view: JournalView, world: RunWorld | None) -> list[Outcome]:

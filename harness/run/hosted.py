@@ -39,6 +39,7 @@ from harness.stacks.bring_up import bring_up
 from harness.stacks.client import HostdClient, end_stack, ensure_hostd
 from harness.stacks.launch import Launch, StateDir
 from harness.stacks.locate import located_hosts, with_places
+from harness.stacks.netns import make_networks, remove_networks
 from harness.stacks.wire import allocate, upstream
 
 __all__ = ["PROXY_NAME", "HostedStack", "find_hosted", "fits", "hosted_stacks", "revive_hosts", "take_down", "take_up"]
@@ -49,7 +50,7 @@ PROXY_NAME = "fault proxy"
 _STOP_GRACE_NS = 5_000_000_000
 _DOWN_LIMIT_NS = 60_000_000_000
 _START_LIMIT_NS = 20_000_000_000
-_WHAT_RUNS = ("instances", "links", "fault_proxy", "params")
+_WHAT_RUNS = ("instances", "regions", "links", "fault_proxy", "params")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +210,7 @@ class _Up:
 
         located = located_hosts(self._stack, self._catalog, make)
         self._know(wiring=await with_places(self._stack, self.hosted.wiring, located))
+        await make_networks(self.hosted.wiring.networks)
         if self._stack.links:
             await self._links()
         hosts = {name: located.get(name) or make(instance) for name, instance in self._stack.instances.items()}
@@ -290,6 +292,7 @@ async def take_down(hosted: HostedStack, catalog: Catalog) -> tuple[str, ...]:
                 except InjectError as exc:
                     raise UnsafeError(f"link {link}: {exc}", remedy="remove it from that fault proxy by hand") from exc
         ended.extend(await end_stack(hosted.state_dir, _STOP_GRACE_NS))
+        await remove_networks(hosted.wiring.networks)
         _forget(hosted)
 
     await finish(end, _DOWN_LIMIT_NS, f"stack {hosted.name}")

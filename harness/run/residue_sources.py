@@ -51,9 +51,10 @@ class FaultProxyFacts:
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """nftables tables and named network namespaces. Ours carry the run's id."""
+    """nftables tables and named network namespaces. Ours carry the run's id; namespaces of its stack, the `mark`."""
 
     run_id: str
+    mark: str | None = None
     name: str = "kernel rules"
 
     async def look(self) -> Mapping[str, str]:
@@ -66,6 +67,8 @@ class KernelFacts:
         return facts
 
     def is_ours(self, key: str, before: str | None, after: str | None) -> bool:
+        if self.mark is not None and key.startswith(f"namespace {self.mark}"):
+            return True
         words = re.sub(r"[^a-z0-9]+", "_", self.run_id.lower())
         return "blackstart" in key and words in re.sub(r"[^a-z0-9]+", "_", key.lower())
 

@@ -39,6 +39,7 @@ from harness.stacks.bring_up import bring_up
 from harness.stacks.client import end_stack
 from harness.stacks.launch import StateDir
 from harness.stacks.locate import located_hosts, with_places
+from harness.stacks.netns import make_networks, remove_networks
 from harness.stacks.procfs import MARKER
 from harness.stacks.wire import allocate, upstream
 from harness.store.rundir import RunDir
@@ -105,6 +106,8 @@ class StackSession:
             os.chmod(self._state_dir, 0o711)  # instances of other users pass through it to their own directories
         self._guard = await Guard.arm(journal)
         await self._alerting.begin(self._wiring.alerts, recorder, clock)
+        if self._hosted is None:
+            await make_networks(self._wiring.networks)
         await self._link(journal)
 
         def beginning(name: str) -> None:
@@ -130,7 +133,7 @@ class StackSession:
         targets = [target for fault in self._plan.faults for target in fault.targets]
         broken = frozenset(name for target in targets for name in (target.name, *target.candidates, *target.cut_off))
         sources: list[Source] = [
-            KernelFacts(self._run_dir.run_id),
+            KernelFacts(self._run_dir.run_id, self._own_mark),
             QueueFacts(),
             InstanceFacts(attached, broken),
             NetworkFacts(attached, self._run_dir.run_id),
@@ -139,6 +142,11 @@ class StackSession:
         if self._links is not None:  # one that was there before us
             sources.append(FaultProxyFacts(self._links, frozenset(self._stack.links), self._run_dir.run_id))
         return tuple(sources)
+
+    @property
+    def _own_mark(self) -> str | None:
+        """What the names of this run's own network namespaces begin with."""
+        return None if self._hosted is not None or self._wiring.networks is None else self._wiring.networks.mark
 
     def _attach(self, hosted: HostedStack, recorder: Recorder, clock: Clock) -> None:
         """Use what `stack up` brought up, its fault proxy too. Raises UnsafeError when it is not whole, or another."""
@@ -328,6 +336,7 @@ class StackSession:
             except HarnessError as exc:
                 left.append(f"stack {self._stack.name}: {exc}")
         left += await self._stop_proxy()
+        left += await self._remove_networks()
         if self._audit is not None:
             left += await self._audit.end()
             self._audit = None
@@ -340,6 +349,15 @@ class StackSession:
             else:
                 await guard.dismiss()
         return tuple(left)
+
+    async def _remove_networks(self) -> list[str]:
+        """Remove the namespaces that this run made, if any; what would not go."""
+        if self._hosted is None:
+            try:
+                await remove_networks(self._wiring.networks)
+            except RevertError as exc:
+                return [f"network namespaces: {exc}"]
+        return []
 
     def _keep_logs(self, hosted: HostedStack) -> None:
         """Copy what a hosted stack logged during the run into the run's own logs."""

@@ -26,6 +26,7 @@ from harness.spec.build_blackout import build_blackouts
 from harness.spec.decode import decode, fields_of
 from harness.spec.documents import AlertsDoc, InstanceDoc, LinkDoc, ProbeDoc, ProxyDoc, ReadyDoc, SignalDoc, StackDoc
 from harness.spec.interpolate import absolute, anchored
+from harness.spec.isolation import check_isolation, host_of
 from harness.spec.kinds import keyed, split
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.report import At, Report
@@ -158,7 +159,7 @@ class _Builder:
             dict(doc.ports) if isinstance(doc.ports, dict) else dict.fromkeys(doc.ports or ())
         )
         located = host is not None and self.catalog.host(host.kind.name).located
-        self._ports(at, ports, None if located else doc.address)
+        self._ports(at, ports, None if located else host_of(self.root, doc.region) or doc.address)
         ready = self.ready(at)
         if host is None:
             return None
@@ -358,13 +359,13 @@ def build_stack(root: At, catalog: Catalog, report: Report, *, path: Path, param
     declared = root.child("instances")
     if declared is not None and isinstance(declared.node, MapNode) and not instances:
         report.error(declared, "a stack has at least one instance")
-    for at in made.names("regions"):
-        isolation = at.child("isolation")
-        region = doc.regions.get(at.name)
-        if isolation is not None and region is not None and region.isolation is not None:
-            message = "a network namespace per region is not there yet: regions share this machine's network"
-            remedy = "give instances their own `address:` or `user:`; a partition between regions matches on those"
-            report.error(isolation, message, remedy=remedy)
+    made.names("regions")
+    check_isolation(
+        root,
+        {name for name, region in doc.regions.items() if region.isolation is not None},
+        made.facts.instances,
+        report,
+    )
     links = {at.name: made.link(at, doc.links[at.name]) for at in made.names("links") if at.name in doc.links}
     roles = {at.name: made.role(at) for at in made.names("roles")}
     probes = {at.name: made.probe(at) for at in made.names("probes")}
@@ -374,7 +375,8 @@ def build_stack(root: At, catalog: Catalog, report: Report, *, path: Path, param
         environment=doc.environment,
         base_dir=str(path.absolute().parent),
         regions={
-            name: Region(name=name, serves=region.serves, entry=region.entry) for name, region in doc.regions.items()
+            name: Region(name=name, serves=region.serves, entry=region.entry, isolation=region.isolation)
+            for name, region in doc.regions.items()
         },
         instances={name: instance for name, instance in instances.items() if instance is not None},
         links=links,

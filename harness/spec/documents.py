@@ -168,7 +168,8 @@ class RegionDoc(Doc):
     )
     entry: Text | None = Field(None, description="URL at which clients and final reads reach this region alone")
     isolation: Literal["netns"] | None = Field(
-        None, description="refused: a network namespace per region is not there yet"
+        None,
+        description="netns: what the run starts of it lives in a network namespace of its own, as on a host of its own",
     )
 
 

@@ -26,7 +26,8 @@ HOSTD_PID = "process-host.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """Everything resolved: absolute paths, no placeholder. `argv` is a command line, or with `entry` ("pkg.mod:main")
-    the arguments of a Python function run in a fork of the zygote that imported `preload`.
+    the arguments of a Python function run in a fork of the zygote that imported `preload`. `netns` is the name of the network
+    namespace that it lives in; None: ours.
     """
 
     instance: str
@@ -39,6 +40,7 @@ class Launch:
     log: str
     prepare: tuple[tuple[str, ...], ...] = ()
     address: str = "127.0.0.1"
+    netns: str | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     dir: str | None = None
     files: tuple[str, ...] = ()

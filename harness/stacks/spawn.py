@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import UnsafeError
 from harness.stacks.launch import Launch, Started, user_ids
+from harness.stacks.netns import namespace_path
 from harness.stacks.procfs import MARKER, read_stat
 
 __all__ = ["Zygote", "spawn_command", "zygote_key"]
@@ -56,11 +57,14 @@ def spawn_command(launch: Launch, argv: tuple[str, ...], marker: str) -> subproc
     env = {"PYTHONUNBUFFERED": "1", **os.environ, **launch.env, MARKER: marker}
     ids = _ids(launch)
     as_user: dict[str, Any] = {} if ids is None else {"user": ids[0], "group": ids[1], "extra_groups": []}
+    program: str | None = _program(argv, env)
+    if launch.netns is not None:
+        argv, program, as_user = _entering(launch, (str(program), *argv[1:]), ids), None, {}
     try:
         with open(launch.log, "ab") as log:
             return subprocess.Popen(
                 argv,
-                executable=_program(argv, env),
+                executable=program,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -74,6 +78,24 @@ def spawn_command(launch: Launch, argv: tuple[str, ...], marker: str) -> subproc
             f"instance {launch.instance}: cannot run {argv[0]!r} in {launch.cwd}: {exc.strerror}",
             remedy="check `host:` in the stack file",
         ) from exc
+
+
+def _entering(launch: Launch, argv: tuple[str, ...], ids: tuple[int, int] | None) -> tuple[str, ...]:
+    """The command line that enters the instance's network namespace, becomes its user, and then is the command.
+
+    Only root may enter, so the user changes after that. Raises UnsafeError for what would fail where nobody could say why.
+    """
+    place = namespace_path(str(launch.netns))
+    if not os.path.exists(place):
+        raise UnsafeError(f"instance {launch.instance}: its network namespace {launch.netns} is gone")
+    if not os.access(argv[0], os.X_OK):
+        raise UnsafeError(
+            f"instance {launch.instance}: cannot run {argv[0]!r} in {launch.cwd}: no such program",
+            remedy="check `host:` in the stack file",
+        )
+    as_user = () if ids is None else (f"--setuid={ids[0]}", f"--setgid={ids[1]}")
+    nsenter = shutil.which("nsenter") or "/usr/bin/nsenter"
+    return (nsenter, f"--net={place}", *as_user, "--", *argv)
 
 
 def zygote_key(launch: Launch) -> tuple[str, ...]:
@@ -127,6 +149,7 @@ class Zygote:
             "ids": ids,
             "log": launch.log,
             "marker": marker,
+            "netns": None if launch.netns is None else namespace_path(launch.netns),
         }
         async with self._lock:
             if self._streams is None:

@@ -22,6 +22,7 @@ from harness.stacks.client import HostdClient, ensure_hostd
 from harness.stacks.ending import tree_of
 from harness.stacks.launch import Launch, Started, StateDir, user_ids
 from harness.stacks.listeners import require_free
+from harness.stacks.netns import namespace_path
 from harness.stacks.tree import Tree, wait_gone
 
 __all__ = ["SupervisedHost", "argv_at", "common_launch"]
@@ -88,7 +89,7 @@ class SupervisedHost:
                 remedy=f"its launch was kept in {self._state.path}, which was cleaned; bring the stack up again",
             )
         await self._end_leftovers()
-        for name, port in launch.ports.items():
+        for name, port in launch.ports.items() if launch.netns is None else ():  # in a namespace nobody else is
             require_free(self._name, name, launch.address, port)
         _make_dir(launch)
         _let_in(launch, self._state.path)
@@ -136,6 +137,18 @@ class SupervisedHost:
     async def frozen(self, identity: Identity) -> bool:
         return self._tree(identity).frozen()
 
+    def network_namespace(self, identity: Identity) -> int | None:
+        """By its name: it outlives whoever lives in it."""
+        launch = self._launch or self._state.launch(self._name)
+        if launch is None:
+            return None
+        if launch.netns is None:
+            raise InjectError(f"instance {self._name} has no network of its own: its region is not isolated")
+        try:
+            return os.open(namespace_path(launch.netns), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -159,7 +172,8 @@ def common_launch(instance: Instance, wiring: Wiring, settings: HostSettings) ->
         user=instance.user,
         log=os.path.abspath(os.path.join(settings.log_dir, f"{name}.log")),
         prepare=tuple(argv_at(settings.base_dir, tuple(map(resolved, argv))) for argv in instance.prepare),
-        address=instance.address,
+        address=wiring.addresses.get(name, instance.address),
+        netns=wiring.namespace(name),
         ports=dict(wiring.ports.get(name, {})),
         dir=wiring.dirs.get(name),
         files=tuple(os.path.join(settings.base_dir, resolved(file)) for file in instance.files),

@@ -13,9 +13,11 @@ from harness.errors import UnsafeError
 from harness.model.stack import Link, Stack
 from harness.model.wiring import Wiring
 from harness.stacks.external import endpoint
+from harness.stacks.netns import choose_networks
 
 __all__ = ["allocate", "upstream"]
 
+LOOPBACK = "127.0.0.1"
 _LOWEST, _HIGHEST = 10_000, 60_999
 _TRIES = 200
 
@@ -26,24 +28,33 @@ def allocate(stack: Stack, run_dir: str) -> Wiring:
     All are held at once while they are chosen, and free again on return: between then and its use another program may take
     one, which the start then refuses by name. They lie outside the kernel's range for outgoing connections, so that no
     client's own port is in the way. Folders are named here and made when an instance starts. Raises UnsafeError when an
-    address is not this machine's, or no port is left.
+    address is not this machine's, or no port is left. An isolated region has an address of its own, and its links listen
+    where it can reach them.
     """
     fixed = {port for one in stack.instances.values() for port in one.ports.values() if port is not None}
     fixed |= {int(link.listen.rpartition(":")[2]) for link in stack.links.values() if link.listen is not None}
     if stack.alerts is not None and stack.alerts.listen is not None:
         fixed.add(int(stack.alerts.listen.rpartition(":")[2]))
+    networks = choose_networks(stack)
+    isolated = {} if networks is None else {name: networks.regions[at] for name, at in networks.instances.items()}
     chooser = _Chooser(fixed)
     externals = {name: endpoint(url) for name, url in _external_urls(stack).items()}
+
+    def near(link: Link) -> str:
+        return networks.gateway if networks is not None and link.source in isolated else LOOPBACK
+
     with chooser.held:
         ports = {
             name: {
-                port: chooser.choose(one.address, f"instance {name}: port {port}") if number is None else number
+                port: chooser.choose(LOOPBACK if name in isolated else one.address, f"instance {name}: port {port}")
+                if number is None
+                else number
                 for port, number in one.ports.items()
             }
             for name, one in stack.instances.items()
         }
         links = {
-            name: link.listen or f"127.0.0.1:{chooser.choose('127.0.0.1', f'link {name}')}"
+            name: link.listen or f"{near(link)}:{chooser.choose(LOOPBACK, f'link {name}')}"
             for name, link in stack.links.items()
         }
         alerts = ""
@@ -52,13 +63,15 @@ def allocate(stack: Stack, run_dir: str) -> Wiring:
             alerts = f"http://{listen}/alerts"
     return Wiring(
         addresses={
-            name: externals[name][0] if name in externals else one.address for name, one in stack.instances.items()
+            name: externals[name][0] if name in externals else isolated.get(name, one.address)
+            for name, one in stack.instances.items()
         },
         ports=ports,
         links=links,
         dirs={name: os.path.join(os.path.abspath(run_dir), "dirs", name) for name in stack.instances},
         run_dir=os.path.abspath(run_dir),
         alerts=alerts,
+        networks=networks,
     )
 
 

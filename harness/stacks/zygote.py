@@ -1,13 +1,14 @@
 """Forks Python instances from one process that has their imports done. Run by path, knows nothing of the harness package.
 
 `python -P zygote.py FD PADDING ROOT PRELOAD...`: FD is a socket of JSON lines. First it says `{"ready": true}`, or an `error`;
-then each request (instance, entry, args, env, cwd, ids, log, marker) is answered by `{"pid": ..., "start_ticks": ...}`
+then each request (instance, entry, args, env, cwd, ids, log, marker, netns) is answered by `{"pid": ..., "start_ticks": ...}`
 or an `error`. The instance is forked twice, so it falls to the process host, a child subreaper, which reaps it. It ends
 with end of file on FD. PADDING is room for the command lines that the instances show; ROOT is searched for modules last.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import inspect
@@ -23,6 +24,7 @@ from typing import Any
 __all__ = ["main"]
 
 _MARKER = "BLACKSTART_TREE"
+_CLONE_NEWNET = 0x40000000
 
 
 def main() -> int:
@@ -91,6 +93,8 @@ def _become(request: dict[str, Any], answer: int) -> Callable[[], object]:
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
         _show(request)
+        if request["netns"] is not None:
+            _enter(request["netns"])
         if request["ids"] is not None:
             uid, gid = request["ids"]
             os.setgroups([])
@@ -123,6 +127,17 @@ def _become(request: dict[str, Any], answer: int) -> Callable[[], object]:
         return function(args) if takes else function()
 
     return run
+
+
+def _enter(netns: str) -> None:
+    """Live in that network namespace from now on. Python itself can only from 3.12 on."""
+    handle = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(handle, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter {netns}: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(handle)
 
 
 def _show(request: dict[str, Any]) -> None:
