@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from harness.errors import InjectError
-from harness.faults.instance import PROCESS_HOSTS
-from harness.faults.strained import Strain, StrainState
+from harness.faults.instance import HOSTS
+from harness.faults.strained import Strain, StrainState, Who
 from harness.model.catalog import FaultKind
 from harness.model.fields import JsonObject, Params, Ratio
 from harness.model.ports import World
@@ -42,18 +42,19 @@ class Cpu(Strain):
     """Burns processor time beside the instance, on its processors."""
 
     kind = "cpu"
+    controllers = ("cpu", "cpuset")
 
     def __init__(self, params: CpuParams) -> None:
         self.params = params
 
-    async def told(self, instance: str, pid: int | None, world: World) -> JsonObject:
+    async def told(self, who: Who, world: World) -> JsonObject:
         try:
-            allowed = sorted(os.sched_getaffinity(pid or 0) & os.sched_getaffinity(0))
+            allowed = sorted(os.sched_getaffinity(who.pid or 0) & os.sched_getaffinity(0))
         except ProcessLookupError as exc:
-            raise InjectError(f"instance {instance}: pid {pid} ended just now") from exc
+            raise InjectError(f"instance {who.instance}: pid {who.pid} ended just now") from exc
         wanted = self.params.workers or len(allowed)
         if wanted > len(allowed):
-            raise InjectError(f"cpu: {wanted} workers, but instance {instance} may use {len(allowed)} processors")
+            raise InjectError(f"cpu: {wanted} workers, but instance {who.instance} may use {len(allowed)} processors")
         return {"cpus": allowed[:wanted], "load": self.params.load}
 
     async def usage(self, state: StrainState, pids: tuple[int, ...]) -> tuple[bool, str]:
@@ -76,13 +77,14 @@ def _ticks(pids: tuple[int, ...]) -> int:
 
 KIND = FaultKind(
     name="cpu",
-    doc="processors that are busy with something else, beside the instance and on the processors that it may use",
+    doc="processors that are busy with something else, beside the instance and on the processors that it may use (beside a"
+    " container in its control groups too, so that its limits and its share count)",
     params=CpuParams,
     code="harness.faults.cpu:Cpu",
     example="{fault: cpu, load: 90%, on: {instance: gateway-eu}, for: 20s}",
     targets=frozenset({"instance"}),
-    hosts=PROCESS_HOSTS,
-    what="burn {load} of the processors of {target}, in a helper beside it: whatever else runs on them feels it too",
+    hosts=HOSTS,
+    what="burn {load} of the processors of {target}, in a helper beside it: what shares them feels it too",
     clients_see="slower answers from everything on those processors; nothing is refused",
     on_revert="the helper is killed (it also ends by itself at its deadline); open connections go on",
     witness="the helper's processor time, measured",

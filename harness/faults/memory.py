@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import Field
 
 from harness.errors import UnsafeError
-from harness.faults.instance import PROCESS_HOSTS
+from harness.faults.instance import HOSTS
 from harness.faults.strain import MIB, memory_room
-from harness.faults.strained import Strain, StrainState
+from harness.faults.strained import Strain, StrainState, Who
 from harness.model.catalog import FaultKind
 from harness.model.fields import JsonObject, Params, Size
 from harness.model.ports import World
@@ -30,16 +30,17 @@ class Memory(Strain):
     """Holds memory on the machine of the instance. The kernel is told to kill the helper first should memory run out."""
 
     kind = "memory"
+    controllers = ("memory",)
 
     def __init__(self, params: MemoryParams) -> None:
         self.params = params
 
-    async def told(self, instance: str, pid: int | None, world: World) -> JsonObject:
-        room = memory_room()
+    async def told(self, who: Who, world: World) -> JsonObject:
+        room = memory_room(who.groups)
         if self.params.size > room:
             raise UnsafeError(
                 f"memory: {self.params.size // MIB} MiB asked for, but only {max(0, room) // MIB} MiB can be taken so that"
-                " the machine keeps a tenth of its memory, and 512 MiB at least",
+                " the machine keeps a tenth of its memory, and 512 MiB at least, and a container a tenth of its limit",
                 remedy="ask for less",
             )
         return {"size": self.params.size}
@@ -60,13 +61,14 @@ def _resident(pid: int) -> int:
 
 KIND = FaultKind(
     name="memory",
-    doc="memory that something else holds, on the machine of the instance; never below a tenth of it, nor 512 MiB, free",
+    doc="memory that something else holds, on the machine of the instance; never below a tenth of it, nor 512 MiB, free"
+    " (beside a container it counts against its limit, of which a tenth stays free)",
     params=MemoryParams,
     code="harness.faults.memory:Memory",
     example="{fault: memory, size: 2GiB, on: {instance: engine-eu}, for: 20s}",
     targets=frozenset({"instance"}),
-    hosts=PROCESS_HOSTS,
-    what="hold {size} of memory in a helper beside {target}: whatever else runs on its machine feels it too",
+    hosts=HOSTS,
+    what="hold {size} of memory in a helper beside {target}: what shares it, or a container's limit, feels it too",
     clients_see="nothing while there is enough for all; caches shrink, and what needs more is slow or fails",
     on_revert="the helper is killed (it also ends by itself at its deadline) and its memory is free at once",
     witness="the helper's resident memory, measured",

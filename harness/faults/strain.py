@@ -3,6 +3,9 @@
 It detaches, says in JSON on standard output what it holds (or an error) and holds it until DEADLINE_NS of CLOCK_MONOTONIC:
 by its own watch, so that it ends when everything else of Blackstart is dead. Whatever ends it, nothing is left: processor
 time and memory are the kernel's again, and the file that fills a disk never had a name. Nothing of the harness is imported.
+
+Beside a container it is one of its processes, as far as that bounds it: in its control groups, so that its limits count, and
+in its process namespace, so that the helper ends when the container does. No program of the container's image is needed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["main", "memory_room"]
@@ -23,25 +27,54 @@ MIB = 1 << 20
 _STEP = 16 * MIB
 _PERIOD_S = 0.05
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWPID = 0x20000000
+_V2 = ("memory.max", "memory.current", "inactive_file")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
-def memory_room(floor_ratio: float = 0.1, floor_bytes: int = 512 * MIB) -> int:
-    """Bytes that may be taken so that the machine (and the memory cgroup of version 2 or 1) keeps its floor; below 0: none."""
+def memory_room(groups: Sequence[str] = (), floor_ratio: float = 0.1, floor_bytes: int = 512 * MIB) -> int:
+    """Bytes that may be taken so that the machine keeps its floor, and each memory cgroup a tenth of its limit; below 0: none.
+
+    `groups` are folders of memory cgroups beside our own ones. Of what they use, file pages that nobody needs count as free.
+    """
     with open("/proc/meminfo") as file:
         told = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
     room = told["MemAvailable"] - max(floor_bytes, int(told["MemTotal"] * floor_ratio))
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            with open(limit) as most, open(used) as now:
-                text = most.read().strip()
-                if text != "max":
-                    room = min(room, int(int(text) * (1 - floor_ratio)) - int(now.read()))
-        except (OSError, ValueError):
-            continue
+    for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory", *groups):
+        for limit, used, idle in (_V2, _V1):
+            try:
+                with (
+                    open(f"{folder}/{limit}") as most,
+                    open(f"{folder}/{used}") as now,
+                    open(f"{folder}/memory.stat") as stat,
+                ):
+                    text = most.read().strip()
+                    if text != "max":
+                        spare = next((int(line.split()[1]) for line in stat if line.startswith(f"{idle} ")), 0)
+                        room = min(room, int(int(text) * (1 - floor_ratio)) - int(now.read()) + spare)
+            except (OSError, ValueError):
+                continue
     return room
+
+
+def _start_ticks(pid: int) -> int:
+    """The process's start in clock ticks since boot. Raises OSError when there is none."""
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return int(stat.read().rpartition(b")")[2].split()[19])
+
+
+def _join(beside: dict[str, Any]) -> None:
+    """Enter the control groups of a container's first process, and have our children in its process namespace."""
+    pid = int(beside["pid"])
+    namespace = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    if _start_ticks(pid) != beside["ticks"]:  # another got its number
+        raise ProcessLookupError(f"pid {pid} ended just now")
+    for folder in beside["groups"]:
+        with open(f"{folder}/cgroup.procs", "w") as procs:
+            procs.write(str(os.getpid()))
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWPID) != 0:
+        raise OSError(ctypes.get_errno(), f"cannot enter the process namespace of pid {pid}")
+    os.close(namespace)
 
 
 def _burn(load: float, cpu: int, deadline_s: float) -> None:
@@ -67,7 +100,8 @@ def _cpu(told: dict[str, Any], deadline_s: float) -> int:
 def _memory(told: dict[str, Any], kept: list[Any]) -> int:
     """Bytes taken and written to: what was asked for, or less where the machine would fall below its floor."""
     size, taken = int(told["size"]), 0
-    while taken < size and memory_room() > _STEP:
+    groups = told.get("beside", {}).get("groups", ())
+    while taken < size and memory_room(groups) > _STEP:
         step = min(_STEP, size - taken)
         block = mmap.mmap(-1, step)
         for at in range(0, step, 4096):
@@ -119,6 +153,13 @@ def _hold(kind: str, told: dict[str, Any], deadline_s: float, say: int) -> None:
 def main() -> None:
     """Detach; what the detached process says first is our standard output."""
     token, deadline_ns, kind, text = sys.argv[1:]
+    told: dict[str, Any] = json.loads(text) | {"token": token}
+    try:
+        if "beside" in told:
+            _join(told["beside"])
+    except OSError as exc:
+        sys.stdout.write(json.dumps({"error": f"{type(exc).__name__}: {exc}"}))
+        return
     hear, say = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -126,7 +167,7 @@ def main() -> None:
         for fd in (0, 1, 2):
             os.dup2(nothing, fd)
         os.close(hear)
-        _hold(kind, json.loads(text) | {"token": token}, int(deadline_ns) / 1e9, say)
+        _hold(kind, told, int(deadline_ns) / 1e9, say)
         os._exit(0)
     os.close(say)
     with os.fdopen(hear, "rb") as heard:

@@ -10,16 +10,18 @@ import secrets
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InjectError, RevertError
+from harness.errors import InjectError, RevertError, UnsafeError
+from harness.faults.cgroups import groups_of
 from harness.faults.command import run_command
 from harness.faults.instance import look
 from harness.model.fields import JsonObject
 from harness.model.plan import Target
-from harness.model.ports import Evidence, FaultState, World
+from harness.model.ports import Evidence, FaultState, Identity, World
 
-__all__ = ["Strain", "StrainState", "helpers"]
+__all__ = ["Strain", "StrainState", "Who", "helpers"]
 
 _START_LIMIT_NS = 25_000_000_000
 _WITNESS_LIMIT_NS = 5_000_000_000
@@ -34,6 +36,32 @@ class StrainState(FaultState):
     token: str
     told: JsonObject
     deadline_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """What runs as the instance: its process, and where a helper has to stand beside that of a container (None: beside none)."""
+
+    instance: str
+    pid: int | None
+    beside: JsonObject | None
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Folders of the control groups that a helper stands in."""
+        return tuple(self.beside["groups"]) if self.beside is not None else ()
+
+
+def _beside(instance: str, found: Identity, controllers: tuple[str, ...]) -> JsonObject:
+    if found.pid is None or found.start_ticks is None:
+        raise InjectError(
+            f"instance {instance}: its process is not on this machine, so that no helper can stand beside it"
+        )
+    if os.geteuid() != 0:
+        raise UnsafeError(
+            f"instance {instance}: to enter a container's control groups needs root", remedy="run as root"
+        )
+    return {"pid": found.pid, "ticks": found.start_ticks, "groups": list(groups_of(found.pid, controllers))}
 
 
 def helpers(token: str) -> tuple[int, ...]:
@@ -54,8 +82,11 @@ class Strain:
     state_type = StrainState
     kind: str
 
-    async def told(self, instance: str, pid: int | None, world: World) -> JsonObject:
-        """What the helper is to take. Raises UnsafeError when that is more than the machine can spare."""
+    controllers: tuple[str, ...] = ()
+    """Of a container's control groups, those that bound what the helper takes."""
+
+    async def told(self, who: Who, world: World) -> JsonObject:
+        """What the helper is to take. Raises UnsafeError when that is more than the machine, or container, can spare."""
         raise NotImplementedError
 
     async def usage(self, state: StrainState, pids: tuple[int, ...]) -> tuple[bool, str]:
@@ -68,10 +99,12 @@ class Strain:
         found = await world.host(target.name).find()
         if found is None:
             raise InjectError(f"instance {target.name}: nothing runs, so nothing can be broken")
+        beside = _beside(target.name, found, self.controllers) if found.container is not None else None
+        told = await self.told(Who(instance=target.name, pid=found.pid, beside=beside), world)
         return StrainState(
             instance=target.name,
             token=f"blackstart-{world.run_id}-{self.kind}-{secrets.token_hex(6)}",
-            told=await self.told(target.name, found.pid, world),
+            told=told if beside is None else told | {"beside": beside},
             deadline_ns=world.clock.now_ns() + _UNTOLD_NS,
         )
 

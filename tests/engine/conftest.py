@@ -93,7 +93,7 @@ class Yard:
             more["networking_config"] = self.client.create_networking_config({network: pin})
         name = more.pop("name", f"{self.mark}-{self.count}")
         published = more.pop("publish", None)
-        limits = {"restart_policy": more.pop("restart", None), "port_bindings": published}
+        limits = {"restart_policy": more.pop("restart", None), "port_bindings": published} | more.pop("limits", {})
         made = self.client.create_container(
             self.image,
             ["python3", "-c", SERVER, *args],

@@ -107,7 +107,7 @@ async def test_the_machine_keeps_its_floor(tmp_path: Path, monkeypatch: pytest.M
     around = world(tmp_path)
     with pytest.raises(UnsafeError, match=r"1048576 MiB asked for, but only .* MiB can be taken"):
         await made("memory", size="1024GiB").prepare(A, around)
-    monkeypatch.setattr(memory, "memory_room", lambda: 4 * MIB)
+    monkeypatch.setattr(memory, "memory_room", lambda groups: 4 * MIB)
     with pytest.raises(UnsafeError, match="8 MiB asked for, but only 4 MiB can be taken"):
         await made("memory", size="8MiB").prepare(A, around)
     with pytest.raises(UnsafeError, match="at least 1024 MiB that stay free there; take less, or give the instance"):
@@ -122,7 +122,7 @@ async def test_the_machine_keeps_its_floor(tmp_path: Path, monkeypatch: pytest.M
 
 def test_memory_stops_at_the_floor_even_when_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     room = iter([64 * MIB, 64 * MIB, 8 * MIB])
-    monkeypatch.setattr(strain, "memory_room", lambda: next(room))
+    monkeypatch.setattr(strain, "memory_room", lambda groups: next(room))
     kept: list[Any] = []
     assert strain._memory({"size": 1024 * MIB}, kept) == 32 * MIB
 
@@ -200,4 +200,15 @@ async def test_a_full_disk_refuses_writes_and_is_as_empty_afterwards(small_disk:
 def test_which_file_systems_the_machine_needs(small_disk: Path) -> None:
     assert disk_fill._needed("/")
     assert not disk_fill._needed(str(small_disk))
-    assert disk_fill._in_memory(str(small_disk))
+    assert disk_fill._kinds(str(small_disk), None) == {"tmpfs"}
+
+
+def test_a_container_has_no_folder_of_its_own_to_fill() -> None:
+    kind = catalog().fault("disk-fill")
+    for host in ("container", "compose"):
+        assert (
+            kind.refusal({"leave": 0}, host)
+            == "a container has no folder of its own: say `path:`, a folder as it sees it"
+        )
+        assert kind.refusal({"leave": 0, "path": "/data"}, host) is None
+    assert kind.refusal({"leave": 0}, "process") is None
