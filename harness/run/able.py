@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.errors import UnsafeError
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
+from harness.stacks.compose_project import require_compose
 from harness.stacks.netns import require_netns
 
 __all__ = ["require_able"]
@@ -16,6 +17,7 @@ def require_able(plan: Plan, catalog: Catalog) -> None:
     Raises UnsafeError naming the region or the fault, what is missing and the remedy.
     """
     stack = plan.experiment.stack
+    require_compose(stack)
     isolated = [name for name, region in stack.regions.items() if region.isolation is not None]
     if isolated:
         try:

@@ -19,6 +19,7 @@ from harness.run.process import end_process, is_alive
 from harness.run.undo import finish, patience_ns
 from harness.run.world import RunWorld, revive_world
 from harness.stacks.client import end_stack
+from harness.stacks.compose_project import bring_down
 from harness.stacks.netns import remove_networks
 from harness.store.rundir import RunDir
 
@@ -206,7 +207,19 @@ async def _end_spawned(view: JournalView, world: RunWorld | None) -> tuple[tuple
     left += await _unmake(view, world)
     ended += await _end_processes(view, range(PROXY, REAPER))
     left += await _remove_networks(view)
+    left += await _lower(view)
     return ended + await _end_processes(view, range(REAPER, REAPER + 1)), left
+
+
+async def _lower(view: JournalView) -> list[Outcome]:
+    """Bring down the Compose projects that the run brought up."""
+    left: list[Outcome] = []
+    for project in view.raised if not view.closed else ():
+        try:
+            await bring_down(project)
+        except RevertError as exc:
+            left.append((f"Compose project {project.name}", str(exc), exc.commands))
+    return left
 
 
 async def _remove_networks(view: JournalView) -> list[Outcome]:

@@ -37,6 +37,7 @@ from harness.run.lock import HOSTED, stack_home, state_home
 from harness.run.undo import finish
 from harness.stacks.bring_up import bring_up
 from harness.stacks.client import HostdClient, end_stack, ensure_hostd
+from harness.stacks.compose_project import Project, absent_projects, bring_down, bring_project_up
 from harness.stacks.launch import Launch, StateDir
 from harness.stacks.locate import located_hosts, with_places
 from harness.stacks.netns import make_networks, remove_networks
@@ -57,7 +58,8 @@ _WHAT_RUNS = ("instances", "regions", "links", "fault_proxy", "params")
 class HostedStack:
     """What `up` brought up. `started` are the instances that it started, the others ran before and stay.
 
-    `made_links` are links that it put on a fault proxy of someone else. `print_` is of all that decides what runs:
+    `made_links` are links that it put on a fault proxy of someone else, `raised` Compose projects that were absent.
+    `print_` is of all that decides what runs:
     another version of the document, other params or another profile have another.
     """
 
@@ -74,6 +76,7 @@ class HostedStack:
     started: tuple[str, ...] = ()
     links: JsonObject | None = None
     made_links: tuple[str, ...] = ()
+    raised: tuple[Project, ...] = ()
 
     @property
     def log_dir(self) -> str:
@@ -209,6 +212,10 @@ class _Up:
             return made
 
         located = located_hosts(self._stack, self._catalog, make)
+        absent = await absent_projects(located)
+        self._know(raised=absent)
+        for project in absent:
+            await bring_project_up(project)
         self._know(wiring=await with_places(self._stack, self.hosted.wiring, located))
         await make_networks(self.hosted.wiring.networks)
         if self._stack.links:
@@ -293,6 +300,8 @@ async def take_down(hosted: HostedStack, catalog: Catalog) -> tuple[str, ...]:
                     raise UnsafeError(f"link {link}: {exc}", remedy="remove it from that fault proxy by hand") from exc
         ended.extend(await end_stack(hosted.state_dir, _STOP_GRACE_NS))
         await remove_networks(hosted.wiring.networks)
+        for project in hosted.raised:
+            await bring_down(project)
         _forget(hosted)
 
     await finish(end, _DOWN_LIMIT_NS, f"stack {hosted.name}")

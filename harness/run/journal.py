@@ -20,6 +20,7 @@ from harness.errors import StoreError
 from harness.model.fields import JsonObject
 from harness.model.plan import Target
 from harness.model.wiring import Wiring
+from harness.stacks.compose_project import Project
 
 __all__ = [
     "LOAD",
@@ -33,6 +34,8 @@ __all__ = [
     "Linked",
     "Made",
     "Opened",
+    "Placed",
+    "Raised",
     "Reverted",
     "Spawned",
 ]
@@ -91,6 +94,23 @@ class Linked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """A Compose project, of which nothing was there, about to be brought up; it goes down with the run."""
+
+    t: Literal["raised"] = "raised"
+    project: Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where everything is, once what the run brought up has an address: takes the place of what `Opened` said."""
+
+    t: Literal["placed"] = "placed"
+    wiring: Wiring
+    hosts: dict[str, JsonObject]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """A link about to be made on a fault proxy that outlives the run; it is removed with it."""
 
@@ -141,7 +161,8 @@ class Resumed:
 
 
 Record = Annotated[
-    Opened | Spawned | Linked | Made | Began | Intent | Reverted | Closed | Resumed, Field(discriminator="t")
+    Opened | Spawned | Linked | Made | Raised | Placed | Began | Intent | Reverted | Closed | Resumed,
+    Field(discriminator="t"),
 ]
 
 
@@ -167,7 +188,9 @@ class Journal:
         except OSError as exc:
             raise StoreError(f"{path}: cannot open the undo journal: {exc.strerror}") from exc
 
-    def append(self, record: Opened | Spawned | Linked | Made | Began | Intent | Reverted | Closed) -> None:
+    def append(
+        self, record: Opened | Spawned | Linked | Made | Raised | Placed | Began | Intent | Reverted | Closed
+    ) -> None:
         line: bytes = _adapter().dump_json(record) + b"\n"
         if self._torn:
             line = b"\n" + _adapter().dump_json(Resumed()) + b"\n" + line
@@ -202,6 +225,7 @@ class JournalView:
     closed: bool
     open: frozenset[str]
     began: tuple[str, ...] = ()
+    raised: tuple[Project, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> JournalView:
@@ -211,6 +235,8 @@ class JournalView:
         for record in records:
             if opened is not None and isinstance(record, Linked):
                 opened = replace(opened, links=record.recipe)
+            elif opened is not None and isinstance(record, Placed):
+                opened = replace(opened, wiring=record.wiring, hosts=record.hosts)
         return cls(
             opened=opened,
             intents=tuple({record.id: record for record in records if isinstance(record, Intent)}.values()),
@@ -218,6 +244,7 @@ class JournalView:
             reverted=tuple(record for record in records if isinstance(record, Reverted)),
             spawned=tuple(record for record in records if isinstance(record, Spawned)),
             made=tuple(record for record in records if isinstance(record, Made)),
+            raised=tuple(record.project for record in records if isinstance(record, Raised)),
             closed=_is_closed(records),
             began=tuple(record.instance for record in records if isinstance(record, Began)),
         )
@@ -250,7 +277,7 @@ def _is_closed(records: tuple[Any, ...]) -> bool:
     for record in records:
         if isinstance(record, Closed):
             closed = True
-        elif isinstance(record, (Intent, Spawned, Made, Began)):
+        elif isinstance(record, (Intent, Spawned, Made, Raised, Began)):
             closed = False
     return closed
 

@@ -7,13 +7,14 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError, InjectError, RevertError, UnsafeError
 from harness.history.events import NoteEvent, ProbeEvent, SignalEvent
 from harness.model.catalog import Catalog
+from harness.model.fields import JsonObject
 from harness.model.plan import Plan
 from harness.model.ports import Clock, FollowsLog, Host, HostSettings, Probe, Signals, StackSignal
 from harness.model.stack import Instance, ProbeSpec
@@ -27,7 +28,8 @@ from harness.run.conductor import LiveView
 from harness.run.equip import equipped
 from harness.run.guard import Guard
 from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
-from harness.run.journal import PROXY, Began, Journal, JournalView, Linked, Made, Opened, Spawned
+from harness.run.journal import PROXY, Began, Journal, JournalView, Linked, Made, Opened, Placed, Spawned
+from harness.run.premises import Premises
 from harness.run.process import end_process, start_ticks
 from harness.run.recorder import Recorder
 from harness.run.residue import Audit, Source
@@ -39,7 +41,6 @@ from harness.stacks.bring_up import bring_up
 from harness.stacks.client import end_stack
 from harness.stacks.launch import StateDir
 from harness.stacks.locate import located_hosts, with_places
-from harness.stacks.netns import make_networks, remove_networks
 from harness.stacks.procfs import MARKER
 from harness.stacks.wire import allocate, upstream
 from harness.store.rundir import RunDir
@@ -68,6 +69,8 @@ class StackSession:
         self._hosts: Mapping[str, Host] = {}
         self._followers: list[Signals] = []
         self._began: list[str] = []
+        self._place: Callable[[], Awaitable[None]]
+        self._premises = Premises()
         self._proxy: StartedProxy | None = None
         self._links: Links | None = None
         self._made_links: tuple[str, ...] = ()
@@ -107,7 +110,10 @@ class StackSession:
         self._guard = await Guard.arm(journal)
         await self._alerting.begin(self._wiring.alerts, recorder, clock)
         if self._hosted is None:
-            await make_networks(self._wiring.networks)
+            if await self._premises.bring_up(journal):  # only now can it be told where that is
+                await self._place()
+                journal.append(Placed(wiring=self._wiring, hosts=self._recipes()))
+            await self._premises.connect(self._wiring.networks)
         await self._link(journal)
 
         def beginning(name: str) -> None:
@@ -181,8 +187,20 @@ class StackSession:
             return made
 
         located = self._hosts = located_hosts(self._stack, self._catalog, make)
-        self._wiring = await with_places(self._stack, self._wiring, located)
-        self._hosts = {name: located.get(name) or make(instance) for name, instance in self._stack.instances.items()}
+
+        async def place() -> None:
+            self._wiring = await with_places(self._stack, self._wiring, located)
+            self._hosts = {name: located.get(name) or make(each) for name, each in self._stack.instances.items()}
+
+        self._place = place
+        if not await self._premises.lack(located):
+            await place()
+
+    def _recipes(self) -> dict[str, JsonObject]:
+        return {
+            name: {"kind": self._stack.instances[name].host.kind, "recipe": host.recipe()}
+            for name, host in self._hosts.items()
+        }
 
     async def _link(self, journal: Journal) -> None:
         """Start the run's own fault proxy unless there is one, and put the stack's links on it; those there are adopted."""
@@ -245,10 +263,7 @@ class StackSession:
                 origin_ns=clock.origin_ns,
                 stack=self._stack.name,
                 wiring=self._wiring,
-                hosts={
-                    name: {"kind": self._stack.instances[name].host.kind, "recipe": host.recipe()}
-                    for name, host in self._hosts.items()
-                },
+                hosts=self._recipes(),
                 links=self._links.recipe() if self._links else None,
                 state_dir=None if self._hosted is not None else self._state_dir,
             )
@@ -336,7 +351,7 @@ class StackSession:
             except HarnessError as exc:
                 left.append(f"stack {self._stack.name}: {exc}")
         left += await self._stop_proxy()
-        left += await self._remove_networks()
+        left += await self._premises.remove()
         if self._audit is not None:
             left += await self._audit.end()
             self._audit = None
@@ -349,15 +364,6 @@ class StackSession:
             else:
                 await guard.dismiss()
         return tuple(left)
-
-    async def _remove_networks(self) -> list[str]:
-        """Remove the namespaces that this run made, if any; what would not go."""
-        if self._hosted is None:
-            try:
-                await remove_networks(self._wiring.networks)
-            except RevertError as exc:
-                return [f"network namespaces: {exc}"]
-        return []
 
     def _keep_logs(self, hosted: HostedStack) -> None:
         """Copy what a hosted stack logged during the run into the run's own logs."""
