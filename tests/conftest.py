@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.pages import Browser, Reader, open_browser
 
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
@@ -82,3 +84,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     report.user_properties.extend((_CELL, mark.args) for mark in item.iter_markers("cell"))
     return report
+
+
+@pytest.fixture(scope="session")
+def read() -> type[Reader]:
+    """The structure and the text of a page."""
+    return Reader
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A fresh page in headless Chromium."""
+    async with open_browser() as page:
+        yield page

@@ -168,4 +168,4 @@ def _postmortem_json(result: DrillResult) -> str:
         "timeline": [{"at_ns": at_ns, "text": words} for at_ns, words in _timeline(result)],
         "findings": [one.model_dump(mode="json") for one in result.findings],
     }
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=1) + "\n"

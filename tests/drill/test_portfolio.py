@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 
 from harness.drill.coverage import age_words, coverage_table, covered_before, last_covered
 from harness.drill.portfolio import Portfolio, render_portfolio, standing
 from harness.drill.schedule import Due
-from harness.store.index import Failure, RunRow, Spent
-
-NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-DAY_NS = 86_400 * 10**9
-BUDGET = Spent(slo="availability", target_ratio=0.999, window_ns=30 * DAY_NS, share_ratio=0.01, notional=True)
-
-
-def row(day: int, verdict: str = "PASS", name: str = "region-kill", **more: Any) -> RunRow:
-    facts: dict[str, Any] = {
-        "run_id": f"202611{day:02d}T100000Z-{name}-{day:04x}",
-        "name": name,
-        "started_utc": f"2026-11-{day:02d}T10:00:00+00:00",
-        "verdict": verdict,
-        "recovery_lo_ns": 4_200_000_000,
-        "recovery_hi_ns": 4_400_000_000,
-        "limit_text": "<= 5 s",
-        "limit_ratio": 0.88,
-        "lost": 0,
-        "sentence": "it came back",
-        "plan_hash": "h",
-        "comparable": "c",
-        "stack": "genai",
-        "budgets": (BUDGET,),
-        "failures": (Failure(kind="kill", service="gateway"),),
-    }
-    return RunRow(**facts | more)
+from harness.store.index import RunRow, Spent
+from tests.drill.portfolio_samples import BUDGET, DAY_NS, NOW, row
 
 
 def page(*rows: RunRow, names: tuple[str, ...] = (), dues: tuple[Due, ...] = ()) -> str:
