@@ -75,7 +75,5 @@ def test_hostile_text_is_harmless_in_every_output(read: type[Any]) -> None:
     ours = ET.fromstring(made["junit.xml"])
     theirs = next(iter(JUnitXml.fromstring(made["junit.xml"])))
     assert theirs.tests == len(ours.findall(".//testcase")) == 4
-    assert all(re.match(r"[#|\-]|$|[A-Za-z]", line) for line in made["summary.md"].split("\n")), (
-        "no line begins with ::"
-    )
+    assert not any(line.lstrip().startswith("::") for line in made["summary.md"].split("\n")), "no command to GitHub"
     assert len(made["summary.md"]) < 65_536
