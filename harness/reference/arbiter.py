@@ -10,21 +10,21 @@ import json
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from harness.reference.channel import Wire
-from harness.reference.governor import JournalView, Limits, RegionView, Route, Step, decide
+from harness.reference.governor import JournalView, Limits, RegionView, Route, Step, decide, handed_back
 from harness.reference.health import DOWN, UP, Health, Thresholds
 from harness.reference.journal import Config
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import NEVER_READMITS, SHALLOW_HEALTH, STALE_ROUTE
+from harness.reference.mutants import EAGER_FAILBACK, HAIR_TRIGGER, NEVER_READMITS, SHALLOW_HEALTH, STALE_ROUTE
 from harness.reference.program import log
 
-__all__ = ["Arbiter", "Region", "Settings"]
+__all__ = ["Arbiter", "Chronicle", "Region", "Settings"]
 
 _EVENTS = 2000
 _CONFIG_S = 0.8
@@ -42,6 +42,14 @@ class Settings:
     probe_within_s: float = 0.5
     thresholds: Thresholds = field(default_factory=Thresholds)
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(slots=True)
+class Chronicle:
+    """Decisions in the order they were made, numbered from 1; cells under one controller share one."""
+
+    last: int = 0
+    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_EVENTS))
 
 
 @dataclass(slots=True)
@@ -66,8 +74,17 @@ class Region:
 class Arbiter:
     """Both regions, the route between them, and the record of how it came about."""
 
-    def __init__(self, regions: dict[str, str], settings: Settings, session: aiohttp.ClientSession, metrics: Metrics):
+    def __init__(
+        self,
+        regions: dict[str, str],
+        settings: Settings,
+        session: aiohttp.ClientSession,
+        metrics: Metrics,
+        chronicle: Chronicle | None = None,
+    ) -> None:
         now = time.monotonic_ns()
+        if HAIR_TRIGGER in settings.mutants:
+            settings = replace(settings, thresholds=Thresholds(down_after_ns=0, down_probes=1))
         self.settings = settings
         self.metrics = metrics
         self.regions = {
@@ -75,10 +92,10 @@ class Arbiter:
         }
         self.route: Route | None = self._restore()
         self.delivered = False  # whether the primary has taken over the route's configuration
-        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        self.chronicle = chronicle or Chronicle()
         self._changed = asyncio.Event()
         self._session = session
-        self._seq = 0
+        self._promotions = 0
         self._stale: tuple[Region, float] | None = None  # a mutant's: the old primary, and until when
 
     # -- what the request path asks -----------------------------------------------------------------------------
@@ -112,9 +129,15 @@ class Arbiter:
 
     def note(self, event: str, region: str, **facts: object) -> None:
         """Record a decision."""
-        self._seq += 1
-        entry = {"seq": self._seq, "at_unix_ns": time.time_ns(), "event": event, "region": region, "epoch": self.epoch}
-        self.events.append(facts | entry)
+        self.chronicle.last += 1
+        entry = {
+            "seq": self.chronicle.last,
+            "at_unix_ns": time.time_ns(),
+            "event": event,
+            "region": region,
+            "epoch": self.epoch,
+        }
+        self.chronicle.events.append(facts | entry)
         self.metrics.count("ctl_decisions_total", decision=event)
         log(event, region=region, epoch=self.epoch, **facts)
 
@@ -201,6 +224,8 @@ class Arbiter:
             step = decide(
                 self.route, (first.view(), second.view()), time.monotonic_ns(), self.settings.limits, self.settings.mode
             )
+            if step is None and EAGER_FAILBACK in self.settings.mutants and self.delivered:
+                step = handed_back(self.route, first.name)
             if step is not None and not (step.event == "standby-joining" and NEVER_READMITS in self.settings.mutants):
                 self._take(step)
             if self.route is not None and not self.delivered:
@@ -215,6 +240,7 @@ class Arbiter:
 
     def _take(self, step: Step) -> None:
         before = self.route
+        self._promotions += step.event == "promoted"
         self._store(step.route)
         self.route = step.route
         primary = step.route.config.primary
@@ -289,6 +315,7 @@ class Arbiter:
             "primary_gateway": self.primary.gateway if self.primary else None,
             "sync": list(self.route.config.sync) if self.route else [],
             "promotable": list(self.route.promotable) if self.route else [],
+            "promotions": self._promotions,
             "regions": {name: region.health.state for name, region in self.regions.items()},
         }
 

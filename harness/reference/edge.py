@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,43 +13,64 @@ from aiohttp import web
 
 from harness.reference.arbiter import Arbiter, Settings
 from harness.reference.channel import Wire
+from harness.reference.follower import Follower, follow, parse_cell
 from harness.reference.governor import Limits
 from harness.reference.health import UP, Thresholds
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import MUTANTS, NO_STALL_TIMEOUT
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
-from harness.reference.relay import Patience, Relay
+from harness.reference.relay import Patience, Relay, Router
 
 __all__ = ["main"]
 
 _READ_S = 2.0
+_Parts = tuple[aiohttp.ClientSession, Metrics]
 
 
-class _Edge:
-    def __init__(self, arbiter: Arbiter, session: aiohttp.ClientSession, mutants: frozenset[str]) -> None:
-        self.arbiter = arbiter
+class _Reads:
+    """Reads passed on to the region that serves; they have no effect and may be tried again by anyone."""
+
+    def __init__(self, relay: Relay, session: aiohttp.ClientSession) -> None:
+        self.relay = relay
         self.session = session
-        self.mutants = mutants
 
     async def read(self, request: web.Request) -> web.Response:
-        """A read passed on to the region that serves; reads have no effect and may be tried again by anyone."""
-        region = self.arbiter.servable()
+        return await self._pass_on(request, None)
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """An operator's word, passed on once: who gets no answer looks it up and says it again."""
+        return await self._pass_on(request, await request.read())
+
+    async def _pass_on(self, request: web.Request, data: bytes | None) -> web.Response:
+        router = self.relay.router(request)
+        region = router.servable()
         if region is None:
             return failure(503, "no_upstream", "no region can serve this now", {"retry-after": "1", "x-attempts": "0"})
         timeout = aiohttp.ClientTimeout(total=_READ_S)
         try:
-            async with self.session.get(f"{region.url}{request.path_qs}", timeout=timeout) as reply:
+            url, ask = f"{region.url}{request.path_qs}", "GET" if data is None else "POST"
+            sent = {name: request.headers[name] for name in ("authorization", "x-tenant") if name in request.headers}
+            async with self.session.request(ask, url, data=data, headers=sent, timeout=timeout) as reply:
                 body = await reply.read()
                 headers = {key: reply.headers[key] for key in ("x-served-by", "x-region") if key in reply.headers}
         except (aiohttp.ClientError, OSError) as exc:
-            self.arbiter.live(region, good=False)
+            router.live(region, good=False)
             return failure(502, "upstream_failed", repr(exc), {"x-attempts": "1"})
-        headers |= {"x-epoch": str(self.arbiter.epoch), "x-attempts": "1"}
+        headers |= {"x-epoch": str(router.epoch), "x-attempts": "1"}
         return web.Response(body=body, status=reply.status, content_type="application/json", headers=headers)
 
-    async def livez(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+
+async def _livez(_request: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+class _Edge:
+    """What an edge that decides for itself says of its two regions."""
+
+    def __init__(self, arbiter: Arbiter, mutants: frozenset[str]) -> None:
+        self.arbiter = arbiter
+        self.mutants = mutants
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Ready when a region serves; the standby's state stands beside it."""
@@ -64,7 +86,7 @@ class _Edge:
     async def events(self, request: web.Request) -> web.Response:
         """The decisions, oldest first; `?since=N` leaves out those up to N."""
         since = int(request.query.get("since") or 0)
-        return web.json_response([event for event in self.arbiter.events if event["seq"] > since])
+        return web.json_response([event for event in self.arbiter.chronicle.events if event["seq"] > since])
 
     async def replication(self, _request: web.Request) -> web.Response:
         return web.json_response(self.arbiter.replication())
@@ -80,11 +102,31 @@ class _Edge:
         return web.json_response(body)
 
 
+class _Follows:
+    """What an edge under a controller says of its cells: the last it was told."""
+
+    def __init__(self, cells: dict[str, Follower]) -> None:
+        self.cells = cells
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Ready when every cell is served, as far as this edge knows."""
+        ready = all(cell.servable() is not None for cell in self.cells.values())
+        return web.json_response(self._about(), status=200 if ready else 503)
+
+    async def about(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._about())
+
+    def _about(self) -> Wire:
+        return {"stack": "genai", "size": "small", "cells": {name: cell.about() for name, cell in self.cells.items()}}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = flags("edge")
     parser.add_argument(
-        "--region", action="append", required=True, metavar="NAME=URL", help="twice; the first is primary at the start"
+        "--region", action="append", default=[], metavar="NAME=URL", help="twice; the first is primary at the start"
     )
+    parser.add_argument("--controller", metavar="URL", help="who decides instead of this edge; needs --cell")
+    parser.add_argument("--cell", action="append", default=[], metavar="NAME:REGION=URL,REGION=URL")
     parser.add_argument("--state", type=Path, help="a file for the route; kept over restarts")
     parser.add_argument("--replication", choices=("sync", "async"), default="sync")
     parser.add_argument("--probe-ms", type=float, default=250)
@@ -100,21 +142,58 @@ def main(argv: list[str] | None = None) -> None:
     """Run the edge until SIGTERM."""
     parser = _parser()
     args = parser.parse_args(argv)
+    mutants = mutants_of(parser, args)
+    if args.controller:
+        try:
+            cells = dict(parse_cell(text) for text in args.cell)
+        except ValueError as exc:
+            parser.error(str(exc))
+        if not cells:
+            parser.error("--controller: expected at least one --cell")
+        run_program(lambda tasks, app: _build_following(tasks, app, args, cells, mutants), args)
+        return
     regions = dict(entry.partition("=")[::2] for entry in args.region)
     if len(regions) != 2 or not all(regions.values()):
         parser.error(f"--region: expected two NAME=URL, got {args.region!r}")
-    run_program(lambda tasks, app: _build(tasks, app, args, mutants_of(parser, args)), args)
+    run_program(lambda tasks, app: _build(tasks, app, args, mutants), args)
 
 
 def _ns(milliseconds: float) -> int:
     return int(milliseconds * 1_000_000)
 
 
+def _front(
+    app: web.Application, cells: Mapping[str, Router], args: argparse.Namespace, mutants: frozenset[str], parts: _Parts
+) -> None:
+    """What every edge serves, however it knows where requests go."""
+    session, metrics = parts
+    patience = Patience(hold_s=args.hold_ms / 1e3)
+    if NO_STALL_TIMEOUT in mutants:
+        patience = replace(patience, silent_s=None)
+    relay = Relay(cells, session, metrics, patience, mutants)
+    reads = _Reads(relay, session)
+
+    async def close(_app: web.Application) -> None:
+        await session.close()
+
+    app.on_cleanup.append(close)
+    app.router.add_post("/v1/chat/completions", relay.chat)
+    app.router.add_post("/v1/registry/{name}", reads.publish)
+    for path in ("/v1/models", "/v1/registry", "/v1/sessions/{id}", "/v1/journal/{op}", "/v1/quarantine"):
+        app.router.add_get(path, reads.read)
+    app.router.add_get("/livez", _livez)
+    app.router.add_get("/metrics", metrics_page(metrics))
+
+
+def _parts() -> _Parts:
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)), Metrics()
+
+
 async def _build(
     tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace, mutants: frozenset[str]
 ) -> None:
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=10))
-    metrics = Metrics()
+    session, metrics = parts = _parts()
     settings = Settings(
         mode=args.replication,
         mutants=mutants,
@@ -124,31 +203,33 @@ async def _build(
         thresholds=Thresholds(down_after_ns=_ns(args.down_after_ms)),
         limits=Limits(peer_silent_ns=_ns(args.peer_silent_ms), lease_ns=_ns(args.lease_ms)),
     )
-    regions = dict(entry.partition("=")[::2] for entry in args.region)
-    arbiter = Arbiter(regions, settings, session, metrics)
-    patience = Patience(hold_s=args.hold_ms / 1e3)
-    if NO_STALL_TIMEOUT in mutants:
-        patience = replace(patience, silent_s=None)
-    relay = Relay(arbiter, session, metrics, patience)
-    edge = _Edge(arbiter, session, mutants)
-
-    async def close(_app: web.Application) -> None:
-        await session.close()
-
-    app.on_cleanup.append(close)
-    app.router.add_post("/v1/chat/completions", relay.chat)
-    for path in ("/v1/models", "/v1/sessions/{id}", "/v1/journal/{op}", "/v1/quarantine"):
-        app.router.add_get(path, edge.read)
-    app.router.add_get("/livez", edge.livez)
+    arbiter = Arbiter(dict(entry.partition("=")[::2] for entry in args.region), settings, session, metrics)
+    edge = _Edge(arbiter, mutants)
+    _front(app, {"all": arbiter}, args, mutants, parts)
     app.router.add_get("/readyz", edge.readyz)
     app.router.add_get("/v1/redundant", edge.redundant)
     app.router.add_get("/events", edge.events)
     app.router.add_get("/v1/replication", edge.replication)
     app.router.add_get("/v1/about", edge.about)
-    app.router.add_get("/metrics", metrics_page(metrics))
     for region in arbiter.regions.values():
         tasks.create_task(arbiter.watch(region))
     tasks.create_task(arbiter.govern())
+
+
+async def _build_following(
+    tasks: asyncio.TaskGroup,
+    app: web.Application,
+    args: argparse.Namespace,
+    cells: dict[str, dict[str, str]],
+    mutants: frozenset[str],
+) -> None:
+    parts = _parts()
+    followers = {name: Follower(name, regions, mutants) for name, regions in cells.items()}
+    follows = _Follows(followers)
+    _front(app, followers, args, mutants, parts)
+    app.router.add_get("/readyz", follows.readyz)
+    app.router.add_get("/v1/about", follows.about)
+    tasks.create_task(follow(args.controller.rstrip("/"), parts[0], followers))
 
 
 if __name__ == "__main__":

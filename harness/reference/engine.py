@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
@@ -14,11 +16,11 @@ from aiohttp import web
 from harness.reference import oracle
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import SLOWER_TOKENS
-from harness.reference.oracle import PINS, Basis, Pins
+from harness.reference.oracle import PINS, SMALL, Basis, Pins
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.sse import DONE, write_event
 
-__all__ = ["Speed", "main"]
+__all__ = ["Line", "Speed", "main"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Speed:
     shortest: int  # tokens of an answer
     longest: int
     per_event: int  # tokens of one event
+    slots: int = 0  # answers generated at once, the others wait in line; 0: no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +55,66 @@ class _Job:
         }
 
 
+class Line:
+    """A bounded number of places, and those who wait for one, first come first served. 0 places: no bound."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def resize(self, slots: int) -> None:
+        """Have so many places from now on; who has one keeps it."""
+        self.slots = slots
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and (not self.slots or self.taken < self.slots):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.taken += 1
+                turn.set_result(None)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place and hold it. Who is cancelled while waiting leaves the line."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        try:
+            await turn
+            yield
+        finally:
+            if turn.cancelled():
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+            elif turn.done():
+                self.taken -= 1
+            self._admit()
+
+
 class _Engine:
-    def __init__(self, name: str, speed: Speed, metrics: Metrics) -> None:
+    def __init__(self, name: str, speed: Speed, metrics: Metrics, pins: Pins) -> None:
         self.name = name
         self.speed = speed
         self.metrics = metrics
+        self.pins = pins
         self.running = 0
+        self.line = Line(speed.slots)
 
     def job(self, body: Mapping[str, Any]) -> _Job:
         """The work asked for; raises ValueError when the request makes no sense, LookupError for other revisions."""
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
             raise ValueError("messages: expected a list of at least one message")
-        pins = Pins(**body["pins"]) if "pins" in body else PINS
-        if pins != PINS:
-            raise LookupError(f"pins: this engine serves {PINS}, got {pins}")
+        pins = Pins(**body["pins"]) if "pins" in body else self.pins
+        if replace(pins, template=self.pins.template) != self.pins:  # a template is rendered, not loaded
+            raise LookupError(f"pins: this engine serves {self.pins}, got {pins}")
         seed, limit = body.get("seed") or 0, body.get("max_tokens") or body.get("max_completion_tokens")
         basis = Basis(pins=pins, prompt=oracle.prompt_sha(messages, pins.template), seed=int(seed))
         wanted = oracle.length(basis, self.speed.shortest, self.speed.longest)
@@ -86,14 +134,17 @@ class _Engine:
         except (TypeError, ValueError) as exc:
             return failure(400, "bad_request", str(exc))
         prompt_tokens = sum(len(str(message.get("content"))) // 4 + 1 for message in body["messages"])
-        self.running += 1
-        self.metrics.gauge("vllm:num_requests_running", self.running)
-        try:
-            answer = self._stream if body.get("stream") else self._whole
+        answer = self._stream if body.get("stream") else self._whole
+        if job.count == 1:  # a probe of forward progress: served between the steps of the batch, whatever the line
             return await answer(request, job, prompt_tokens)
-        finally:
-            self.running -= 1
+        async with self.line.place():
+            self.running += 1
             self.metrics.gauge("vllm:num_requests_running", self.running)
+            try:
+                return await answer(request, job, prompt_tokens)
+            finally:
+                self.running -= 1
+                self.metrics.gauge("vllm:num_requests_running", self.running)
 
     def _headers(self, job: _Job) -> dict[str, str]:
         pins = job.basis.pins
@@ -146,11 +197,19 @@ class _Engine:
         }  # fmt: skip
 
     async def models(self, _request: web.Request) -> web.Response:
-        model = {"id": PINS.model, "object": "model", "created": 0, "owned_by": "genai"}
+        model = {"id": self.pins.model, "object": "model", "created": 0, "owned_by": "genai"}
         return web.json_response({"object": "list", "data": [model]})
 
     async def health(self, _request: web.Request) -> web.Response:
-        return web.json_response({"running": self.running})
+        return web.json_response({"running": self.running, "waiting": self.line.waiting, "slots": self.line.slots})
+
+    async def resize(self, request: web.Request) -> web.Response:
+        """Set how many answers are generated at once, as when hardware is lost or added. For drills."""
+        slots = int(request.query["slots"])
+        if slots < 1:
+            return failure(400, "bad_request", f"slots: expected at least 1, got {slots}")
+        self.line.resize(slots)
+        return await self.health(request)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -163,6 +222,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--min-tokens", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=24)
     parser.add_argument("--tokens-per-event", type=int, default=4)
+    parser.add_argument("--slots", type=int, default=0, help="answers generated at once; others wait; 0: no limit")
+    parser.add_argument("--small", action="store_true", help="serve the smaller model")
     args = parser.parse_args(argv)
     mutants = mutants_of(parser, args)
     run_program(lambda tasks, app: _build(tasks, app, args, mutants), args)
@@ -179,10 +240,13 @@ async def _build(
         shortest=args.min_tokens,
         longest=args.max_tokens,
         per_event=args.tokens_per_event,
+        slots=args.slots,
     )
-    metrics = Metrics(region=args.region, model_name=PINS.model)
-    engine = _Engine(args.name, speed, metrics)
+    pins = SMALL if args.small else PINS
+    metrics = Metrics(region=args.region, model_name=pins.model)
+    engine = _Engine(args.name, speed, metrics, pins)
     app.router.add_post("/v1/chat/completions", engine.chat)
+    app.router.add_post("/admin/resize", engine.resize)
     app.router.add_get("/v1/models", engine.models)
     for path in ("/health", "/livez", "/readyz"):
         app.router.add_get(path, engine.health)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
 import uuid
 from typing import Any
@@ -12,11 +11,15 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from harness.reference.channel import CallError, Channel, Refused, Wire
+from harness.reference.admission import Admission
+from harness.reference.channel import Channel
+from harness.reference.desk import Desk
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import NO_IDEMPOTENCY, NO_STALL_TIMEOUT
-from harness.reference.oracle import PINS, split
+from harness.reference.mutants import NO_IDEMPOTENCY, NO_STALL_TIMEOUT, SPILLS_ANYWHERE
+from harness.reference.oracle import PINS, SMALL, split
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
+from harness.reference.providers import Pool, Provider
+from harness.reference.registry import Registry
 from harness.reference.sse import DONE, Span, error_event, write_event
 from harness.reference.turns import ENGINE_SILENT_S, Ask, Failed, Running, Upstream, run_turn
 
@@ -43,14 +46,27 @@ def _ask(request: web.Request, body: Any) -> Ask:
         seed=int(body.get("seed") or 0),
         max_tokens=None if limit is None else int(limit),
         prefix=str(body.get("resume_text") or ""),
+        prefix_model=body.get("resume_model"),
+        priority=request.headers.get("x-priority", "standard"),
     )
+
+
+def _degraded(turn: Running) -> str | None:
+    """What of this answer is less than it should be, in a word."""
+    if turn.model != PINS.model:
+        return "small-model"
+    return "unreplicated" if turn.degraded else None
 
 
 class _Gateway:
     def __init__(self, args: argparse.Namespace, tasks: asyncio.TaskGroup, up: Upstream, mutants: frozenset[str]):
         self.name: str = args.name
         self.region: str = args.region
-        self.admit: int = args.admit
+        self.cell: str = args.cell
+        self.door = Admission(limit=args.admit, mutants=mutants)
+        self.registry = Registry(mutants)
+        self.key_root: str = args.key_root
+        self.foreign_bytes = 0  # of requests whose tenant belongs to another cell: must stay 0
         self.tasks = tasks
         self.up = up
         self.mutants = mutants
@@ -59,20 +75,24 @@ class _Gateway:
     # -- chat ---------------------------------------------------------------------------------------------------
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
+        if (refusal := self.stranger(request)) is not None:
+            return refusal
         try:
             body = await request.json()
             ask = _ask(request, body)
         except (TypeError, ValueError) as exc:
-            return failure(400, "bad_request", str(exc), self._headers())
+            return failure(400, "bad_request", str(exc), self.headers())
+        if (refusal := self._foreign(request)) is not None:
+            return refusal
         turn = self.running.get(ask.idem)
         if turn is not None and turn.ask.request_sha() != ask.request_sha():
             message = "this idempotency key runs for another request"
-            return failure(422, "idempotency_mismatch", message, self._headers())
+            return failure(422, "idempotency_mismatch", message, self.headers())
         if turn is None:
-            if len(self.running) >= self.admit:
-                self.up.metrics.count("gw_admission_shed_total")
-                headers = self._headers() | {"retry-after": "1"}
-                return failure(429, "overloaded", f"{self.admit} turns are under way", headers)
+            if not self.door.admits(len(self.running), ask.priority):
+                self.up.metrics.count("gw_admission_shed_total", priority=ask.priority)
+                headers = self.headers() | {"retry-after": "1"}
+                return failure(429, "overloaded", f"{len(self.running)} turns are under way", headers)
             turn = self._start(ask)
         self.up.metrics.count("gw_requests_total")
         turn.readers += 1
@@ -84,8 +104,28 @@ class _Gateway:
             turn.readers -= 1
             turn.left_at = time.monotonic()
 
+    def stranger(self, request: web.Request) -> web.Response | None:
+        """A refusal for who has no key that is accepted now."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not self.key_root or not self.registry.refuses(self.key_root, token):
+            return None
+        return failure(401, "unauthorized", "this key is not accepted", self.headers())
+
+    def _foreign(self, request: web.Request) -> web.Response | None:
+        """A refusal for a tenant whose data must not come here; what comes in all the same is counted."""
+        tenant = request.headers.get("x-tenant", "")
+        if not self.cell or not tenant or tenant.partition("-")[0] == self.cell:
+            return None
+        if SPILLS_ANYWHERE not in self.mutants:
+            return failure(403, "residency", f"this cell is not for tenant {tenant!r}", self.headers())
+        self.foreign_bytes += request.content_length or 1
+        return None
+
     def _start(self, ask: Ask) -> Running:
         turn = Running(ask)
+        config, turn.canary = self.registry.config(ask.session)
+        turn.tokens_max = config.get("answer_tokens_max")
+        turn.template = self.registry.template
         key = uuid.uuid4().hex if NO_IDEMPOTENCY in self.mutants else ask.idem
         self.running[key] = turn
 
@@ -94,29 +134,47 @@ class _Gateway:
                 await run_turn(turn, self.up)
             finally:
                 del self.running[key]
+            if turn.canary and self.registry.rollout is not None:
+                self.registry.rollout.turns.append(turn.failed is None)
 
         self.tasks.create_task(run())
         return turn
 
-    def _headers(self, turn: Running | None = None) -> dict[str, str]:
-        headers = {"x-served-by": self.name, "x-region": self.region, "x-model-rev": PINS.model}
+    @property
+    def load(self) -> int:
+        """Turns under way."""
+        return len(self.running)
+
+    def headers(self, turn: Running | None = None) -> dict[str, str]:
+        """Who answers, and with `turn` what answer it is."""
+        headers = {
+            "x-served-by": self.name,
+            "x-region": self.region,
+            "x-model-rev": PINS.model if turn is None else turn.model,
+            "x-tokenizer-rev": PINS.tokenizer,
+            "x-template-rev": PINS.template if turn is None else turn.template,
+        }
+        if self.key_root:
+            headers["x-key-generation"] = str(self.registry.newest_key)
         if turn is not None:
             headers["x-epoch"] = str(turn.epoch)
             if turn.answer_sha is not None:
                 headers["x-answer-sha"] = turn.answer_sha
-            if turn.degraded:
-                headers["x-degraded"] = "unreplicated"
+            if turn.asked > 1:
+                headers["x-tries"] = str(turn.asked)
+            if (degraded := _degraded(turn)) is not None:
+                headers["x-degraded"] = degraded
             if turn.replayed:
                 headers["x-cached"] = "replay"
         return headers
 
     def _refusal(self, failed: Failed, turn: Running) -> web.Response:
-        return failure(failed.status, failed.code, failed.message, self._headers(turn))
+        return failure(failed.status, failed.code, failed.message, self.headers(turn))
 
     def _serving(self, turn: Running) -> dict[str, Any]:
         return {
             "region": self.region, "served_by": self.name, "epoch": turn.epoch, "seq": turn.seq,
-            "answer_sha": turn.answer_sha, "degraded": "unreplicated" if turn.degraded else None, "replayed": turn.replayed,
+            "answer_sha": turn.answer_sha, "degraded": _degraded(turn), "replayed": turn.replayed,
         }  # fmt: skip
 
     async def _whole(self, turn: Running) -> web.Response:
@@ -127,7 +185,7 @@ class _Gateway:
         outcome = turn.outcome
         reply = {
             "id": f"chatcmpl-{turn.ask.idem}", "object": "chat.completion", "created": int(time.time()),
-            "model": PINS.model,
+            "model": turn.model,
             "choices": [
                 {
                     "index": 0, "finish_reason": outcome["finish"],
@@ -136,11 +194,11 @@ class _Gateway:
             ],
             "usage": outcome["usage"], "serving": self._serving(turn),
         }  # fmt: skip
-        return web.json_response(reply, headers=self._headers(turn))
+        return web.json_response(reply, headers=self.headers(turn))
 
     def _chunk(self, turn: Running, delta: dict[str, str], finish: str | None) -> dict[str, Any]:
         return {
-            "id": f"chatcmpl-{turn.ask.idem}", "object": "chat.completion.chunk", "created": 0, "model": PINS.model,
+            "id": f"chatcmpl-{turn.ask.idem}", "object": "chat.completion.chunk", "created": 0, "model": turn.model,
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         }  # fmt: skip
 
@@ -150,7 +208,7 @@ class _Gateway:
         sent = len(split(ask.prefix))
         if turn.failed is not None and len(turn.tokens) <= sent:
             return self._refusal(turn.failed, turn)
-        response = web.StreamResponse(headers={"content-type": "text/event-stream", **self._headers(turn)})
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", **self.headers(turn)})
         await response.prepare(request)
         while True:
             if not "".join(turn.tokens[:sent]).startswith(ask.prefix[: len("".join(turn.tokens[:sent]))]):
@@ -173,78 +231,30 @@ class _Gateway:
             else:
                 await turn.changed.wait()
 
-    # -- health and state ---------------------------------------------------------------------------------------
-
-    async def readyz(self, request: web.Request) -> web.Response:
-        """Forward progress: a token from the engine and an answer from the journal's thread, within 450 ms."""
-        lease = request.headers.get("x-lease")
-        try:
-            async with asyncio.timeout(_PROBE_S):
-                token = await self._one_token()
-                status = await self.up.journal.call("status", {"lease": json.loads(lease) if lease else None}, _PROBE_S)
-        except (Refused, aiohttp.ClientError, OSError, ValueError) as exc:
-            return failure(503, "no_progress", repr(exc), self._headers())
-        except CallError as exc:
-            self.up.journal.hang_up()
-            return failure(503, "no_progress", repr(exc), self._headers())
-        body = {"engine": token, "journal": status, "running": len(self.running), "mutants": sorted(self.mutants)}
-        ready = token and status["confirmed"]
-        return web.json_response(body, status=200 if ready else 503, headers=self._headers())
-
-    async def _one_token(self) -> bool:
-        body = {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": 1}
-        timeout = aiohttp.ClientTimeout(total=_PROBE_S)
-        url = f"{self.up.engine}/v1/chat/completions"
-        for _ in range(_PROBE_TRIES):
-            async with self.up.session.post(url, json=body, timeout=timeout) as reply:
-                if reply.status not in _REFUSALS:  # one that refuses some requests still makes progress with others
-                    return reply.status == 200 and bool((await reply.json())["usage"]["completion_tokens"])
-        return False
-
-    async def livez(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _ask_journal(self, op: str, body: Wire) -> web.Response:
-        try:
-            return web.json_response(await self.up.journal.call(op, body, _READ_S), headers=self._headers())
-        except Refused as refusal:
-            # 409 carries the later configuration to an edge that missed it
-            status = 409 if refusal.code == "fenced" else 503
-            return failure(status, refusal.code, json.dumps(refusal.facts), self._headers())
-        except CallError as exc:
-            self.up.journal.hang_up()
-            return failure(503, "journal_unreachable", str(exc), self._headers())
-
-    async def session(self, request: web.Request) -> web.Response:
-        return await self._ask_journal("session", {"session": request.match_info["id"]})
-
-    async def journal(self, request: web.Request) -> web.Response:
-        return await self._ask_journal(request.match_info["op"], {})
-
-    async def quarantine(self, _request: web.Request) -> web.Response:
-        return await self._ask_journal("quarantine", {})
-
-    async def adopt(self, request: web.Request) -> web.Response:
-        return await self._ask_journal("adopt", await request.json())
-
-    async def models(self, _request: web.Request) -> web.StreamResponse:
-        timeout = aiohttp.ClientTimeout(total=_READ_S)
-        try:
-            async with self.up.session.get(f"{self.up.engine}/v1/models", timeout=timeout) as reply:
-                return web.json_response(await reply.json(), status=reply.status, headers=self._headers())
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            return failure(502, "engine_failed", repr(exc), self._headers())
-
 
 def main(argv: list[str] | None = None) -> None:
     """Run the gateway of one region until SIGTERM."""
     parser = flags("gateway")
     parser.add_argument("--region", required=True)
     parser.add_argument("--engine", required=True, metavar="URL")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=URL", help="another provider of the model")
+    parser.add_argument("--small", metavar="URL", help="a provider of the smaller model, asked when no other answers")
     parser.add_argument("--journal", required=True, metavar="URL")
+    parser.add_argument("--key-root", default="", help="the secret that clients' keys are derived from; none: no keys")
+    parser.add_argument("--cell", default="", help="tenants whose name begins with another cell's are refused")
     parser.add_argument("--admit", type=int, default=160, help="turns under way at once; more are refused with 429")
     args = parser.parse_args(argv)
     run_program(lambda tasks, app: _build(tasks, app, args, mutants_of(parser, args)), args)
+
+
+def _providers(args: argparse.Namespace) -> list[Provider]:
+    found = [Provider(name="own", url=args.engine.rstrip("/"))]
+    for entry in args.also:
+        name, _, url = entry.partition("=")
+        found.append(Provider(name=name, url=url.rstrip("/")))
+    if args.small:
+        found.append(Provider(name="small", url=args.small.rstrip("/"), model=SMALL.model))
+    return found
 
 
 async def _build(
@@ -256,22 +266,31 @@ async def _build(
     journal = Channel(tasks, session, args.journal.rstrip("/") + "/v1/calls")
     silent_s = None if NO_STALL_TIMEOUT in mutants else ENGINE_SILENT_S
     up = Upstream(
-        session=session, engine=args.engine.rstrip("/"), journal=journal, metrics=metrics, engine_silent_s=silent_s
+        session=session,
+        pool=Pool(_providers(args), mutants),
+        journal=journal,
+        metrics=metrics,
+        mutants=mutants,
+        engine_silent_s=silent_s,
     )
     gateway = _Gateway(args, tasks, up, mutants)
+    desk = Desk(gateway)
 
     async def close(_app: web.Application) -> None:
         await session.close()
 
     app.on_cleanup.append(close)
     app.router.add_post("/v1/chat/completions", gateway.chat)
-    app.router.add_get("/v1/models", gateway.models)
-    app.router.add_get("/v1/sessions/{id}", gateway.session)
-    app.router.add_get("/v1/journal/{op:digest|status}", gateway.journal)
-    app.router.add_get("/v1/quarantine", gateway.quarantine)
-    app.router.add_post("/internal/config", gateway.adopt)
-    app.router.add_get("/readyz", gateway.readyz)
-    app.router.add_get("/livez", gateway.livez)
+    app.router.add_get("/v1/about", desk.about)
+    app.router.add_get("/v1/registry", desk.published)
+    app.router.add_post("/v1/registry/{name}", desk.publish)
+    app.router.add_get("/v1/models", desk.models)
+    app.router.add_get("/v1/sessions/{id}", desk.session)
+    app.router.add_get("/v1/journal/{op:digest|status}", desk.journal)
+    app.router.add_get("/v1/quarantine", desk.quarantine)
+    app.router.add_post("/internal/config", desk.adopt)
+    app.router.add_get("/readyz", desk.readyz)
+    app.router.add_get("/livez", desk.livez)
     app.router.add_get("/metrics", metrics_page(metrics))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from harness.reference.health import DOWN, UP
 from harness.reference.journal import Config
 
-__all__ = ["JournalView", "Limits", "RegionView", "Route", "Step", "decide"]
+__all__ = ["JournalView", "Limits", "RegionView", "Route", "Step", "decide", "handed_back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,15 @@ def decide(
     if journal is None or journal.config != config or now_ns - primary.heard_ns > limits.fresh_ns:
         return None
     return _membership(route, journal, standby, limits)
+
+
+def handed_back(route: Route | None, preferred: str) -> Step | None:
+    """A mutant's step: the role goes back to the preferred region as soon as nothing would be lost by it."""
+    if route is None or route.config.primary == preferred or preferred not in route.promotable:
+        return None
+    alone = (preferred,)
+    changed = replace(route.config, epoch=route.config.epoch + 1, primary=preferred, sync=alone)
+    return Step(event="promoted", route=Route(config=changed, promotable=alone), reason="it is back")
 
 
 def _first(views: tuple[RegionView, RegionView], mode: str) -> Step | None:

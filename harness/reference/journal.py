@@ -58,7 +58,7 @@ class Config:
 class Draft:
     """An entry before it has a place in the log."""
 
-    kind: str  # "turn", "outcome" or "epoch"
+    kind: str  # "turn", "outcome", "epoch" or "record" (of the registry: its name is the value)
     session: str | None = None
     value: str | None = None
     idem: str | None = None
@@ -138,7 +138,13 @@ class Journal:
         self.reign: int | None = None  # the epoch since which this region is primary without a break
         if self.config is not None and self.config.primary == self._region:
             self.reign = self.config.epoch
+        self.records: dict[str, Any] = {}
+        self._load_records()
         self.quarantined: int = self._db.execute("SELECT count(*) FROM quarantine").fetchone()[0]
+
+    def _load_records(self) -> None:
+        rows = self._db.execute("SELECT value, body FROM log WHERE kind = 'record' ORDER BY seq")
+        self.records = {name: json.loads(body)["value"] for name, body in rows}
 
     def close(self) -> None:
         """Close the database."""
@@ -193,6 +199,8 @@ class Journal:
     def _insert(self, entry: Entry) -> None:
         self._db.execute(f"INSERT INTO log VALUES ({','.join('?' * 12)})", entry.row())
         self.last_seq, self.last_hash = entry.seq, entry.hash
+        if entry.kind == "record":
+            self.records = self.records | {str(entry.value): json.loads(entry.body)["value"]}
 
     def set_config(self, config: Config) -> None:
         """Remember the configuration; a restart knows it."""
@@ -239,6 +247,7 @@ class Journal:
             self.quarantined += 1
         self._db.execute("DELETE FROM log WHERE seq >= ?", (seq,))
         self.last_seq, self.last_hash = seq - 1, self.hash_at(seq - 1)
+        self._load_records()
 
     # -- reads --------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ class _Server:
                 return await replica.begin(Draft(kind="turn", **body))
             case "finish":
                 return await replica.finish(Draft(kind="outcome", **body))
+            case "record":
+                return await replica.record(str(body["name"]), body["value"])
             case "push":
                 return await replica.take_push(body)
             case "adopt":

@@ -11,24 +11,43 @@ from dataclasses import dataclass
 
 __all__ = [
     "ACK_BEFORE_REPLICATE",
+    "ASKS_EACH_TIME",
+    "EAGER_FAILBACK",
     "FAKE_DONE",
+    "HAIR_TRIGGER",
+    "IGNORES_RETRY_AFTER",
+    "LAG_UNBOUNDED",
+    "LOCAL_REGISTRY",
     "MERGED_TAIL",
     "MUTANTS",
+    "NEVER_HALF_OPENS",
     "NEVER_READMITS",
+    "NO_ADMISSION",
+    "NO_CANARY",
     "NO_FENCING",
     "NO_IDEMPOTENCY",
     "NO_STALL_TIMEOUT",
     "RESUME_FROM_ZERO",
     "RESUME_GAP",
+    "RETRY_STORM",
     "SHALLOW_HEALTH",
+    "SHEDS_BLINDLY",
+    "SILENT_FALLBACK",
     "SLOWER_TOKENS",
+    "SPILLS_ANYWHERE",
+    "STALE_CREDENTIALS",
     "STALE_ROUTE",
+    "ZOMBIES",
     "Mutant",
     "parse_mutants",
 ]
 
 ACK_BEFORE_REPLICATE = "ack-before-replicate"
+ASKS_EACH_TIME = "asks-each-time"
+EAGER_FAILBACK = "eager-failback"
 FAKE_DONE = "fake-done"
+HAIR_TRIGGER = "hair-trigger"
+LAG_UNBOUNDED = "lag-unbounded"
 MERGED_TAIL = "merged-tail"
 NEVER_READMITS = "never-readmits"
 NO_FENCING = "no-fencing"
@@ -39,6 +58,17 @@ RESUME_GAP = "resume-gap"
 SHALLOW_HEALTH = "shallow-health"
 SLOWER_TOKENS = "slower-tokens"
 STALE_ROUTE = "stale-route"
+IGNORES_RETRY_AFTER = "ignores-retry-after"
+NEVER_HALF_OPENS = "never-half-opens"
+NO_ADMISSION = "no-admission"
+RETRY_STORM = "retry-storm"
+SHEDS_BLINDLY = "sheds-blindly"
+SILENT_FALLBACK = "silent-fallback"
+SPILLS_ANYWHERE = "spills-anywhere"
+ZOMBIES = "zombies"
+LOCAL_REGISTRY = "local-registry"
+NO_CANARY = "no-canary"
+STALE_CREDENTIALS = "stale-credentials"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +129,96 @@ MUTANTS: dict[str, Mutant] = {
         experiment="region-pause",
         expect="FAIL:durable",
         kin="M13",
+    ),
+    ASKS_EACH_TIME: Mutant(
+        what="serves nothing without a fresh word of the controller, as if it asked for each request",
+        experiment="controller-loss",
+        expect="FAIL:recovery_time",
+        kin="M17",
+    ),
+    EAGER_FAILBACK: Mutant(
+        what="gives the role back to the first region the moment that one has joined again, as often as it likes",
+        experiment="region-flap",
+        expect="FAIL:probe.promotions.max",
+        kin="M14",
+    ),
+    HAIR_TRIGGER: Mutant(
+        what="takes one missed probe for an outage",
+        experiment="region-hiccup",
+        expect="FAIL:probe.promotions.max",
+        kin="M15",
+    ),
+    LAG_UNBOUNDED: Mutant(
+        what="acknowledges asynchronously however far behind the standby is",
+        experiment="lag-then-kill",
+        expect="FAIL:data_loss.span",
+        kin="M25",
+    ),
+    IGNORES_RETRY_AFTER: Mutant(
+        what="asks a provider that refused again at once, whatever its Retry-After said",
+        experiment="provider-throttled",
+        expect="FAIL:probe.promotions.max",
+        kin="M07",
+    ),
+    NEVER_HALF_OPENS: Mutant(
+        what="never asks a provider again that has once refused",
+        experiment="provider-throttled",
+        expect="FAIL:probe.cooling.last",
+        kin="M26",
+    ),
+    NO_ADMISSION: Mutant(
+        what="lets every turn in, however many are under way",
+        experiment="standby-overload",
+        expect="FAIL:probe.waiting.max",
+        kin="M05",
+    ),
+    RETRY_STORM: Mutant(
+        what="tries three times at the gateway and without a budget at the edge, at once and always at the same provider",
+        experiment="provider-throttled",
+        expect="FAIL:attempts",
+        kin="M06",
+    ),
+    SHEDS_BLINDLY: Mutant(
+        what="refuses whoever comes when it is full, urgent or not",
+        experiment="standby-overload",
+        expect="FAIL:good",
+        kin="M05",
+    ),
+    SILENT_FALLBACK: Mutant(
+        what="answers with the smaller model and says that it was the large one",
+        experiment="providers-out",
+        expect="FAIL:availability",
+        kin="M20",
+    ),
+    SPILLS_ANYWHERE: Mutant(
+        what="sends a tenant's requests to whichever cell still serves",
+        experiment="sovereignty",
+        expect="FAIL:probe.foreign-bytes.max",
+        kin="M22",
+    ),
+    ZOMBIES: Mutant(
+        what="goes on generating for clients that have gone",
+        experiment="clients-leave",
+        expect="FAIL:probe.wasted.max",
+        kin="M29",
+    ),
+    LOCAL_REGISTRY: Mutant(
+        what="acknowledges what is published before any other region has it",
+        experiment="prompt-published",
+        expect="FAIL:probe.template.last",
+        kin="M19",
+    ),
+    NO_CANARY: Mutant(
+        what="puts a new configuration in force everywhere at once, and leaves it",
+        experiment="bad-config",
+        expect="FAIL:availability",
+        kin="M16",
+    ),
+    STALE_CREDENTIALS: Mutant(
+        what="goes on with the keys it knew when it started",
+        experiment="key-rotation",
+        expect="FAIL:recovery_time",
+        kin="M21",
     ),
     STALE_ROUTE: Mutant(
         what="sends requests to the old primary for 8 s after another was promoted, as a long TTL would",

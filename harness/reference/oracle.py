@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["PINS", "WORDS", "Basis", "Pins", "answer", "length", "prompt_sha", "split", "text_sha", "token"]
+__all__ = ["PINS", "SMALL", "WORDS", "Basis", "Pins", "answer", "length", "prompt_sha", "split", "text_sha", "token"]
 
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "ch")
 _RIMES = ("a", "al", "an", "ar", "e", "el", "en", "er", "i", "il", "in", "o", "on", "or", "u", "un")
@@ -32,6 +32,7 @@ class Pins:
 
 
 PINS = Pins(model="oracle-1.r1", tokenizer="tok.r1", template="tmpl.r1")
+SMALL = Pins(model="oracle-1-small.r1", tokenizer="tok.r1", template="tmpl.r1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

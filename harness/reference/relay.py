@@ -11,19 +11,20 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import web
 
-from harness.reference.arbiter import Arbiter, Region
+from harness.reference.follower import cell_of
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import FAKE_DONE, RESUME_FROM_ZERO, RESUME_GAP
+from harness.reference.mutants import FAKE_DONE, RESUME_FROM_ZERO, RESUME_GAP, RETRY_STORM, SPILLS_ANYWHERE
 from harness.reference.program import failure
 from harness.reference.sse import DONE, error_event, read_events
 
-__all__ = ["Patience", "Relay"]
+__all__ = ["Patience", "Relay", "Router", "Target"]
 
 _PASS_ON = (
     "x-served-by",
@@ -33,11 +34,43 @@ _PASS_ON = (
     "x-degraded",
     "x-cached",
     "x-model-rev",
+    "x-tokenizer-rev",
+    "x-template-rev",
+    "x-key-generation",
     "retry-after",
 )
 _PAUSE_S = 0.05
-_FINAL_STATUS = frozenset({400, 413, 422, 429})
+_FINAL_STATUS = frozenset({400, 401, 403, 413, 422, 429})
 _FINAL_CODES = frozenset({"answer_mismatch"})
+
+
+class Target(Protocol):
+    """A region as requests are sent to it."""
+
+    name: str
+    url: str
+    calls: set[asyncio.Timeout]
+
+
+class Router(Protocol):
+    """Who decides where the requests of one cell go."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the route; 0 before there is one."""
+
+    @property
+    def primary(self) -> Target | None:
+        """The region that holds the role, whether it answers or not."""
+
+    def servable(self) -> Target | None:
+        """The region to send a request to now."""
+
+    async def wait_change(self, within_s: float) -> None:
+        """Return when something may have changed, or when the time is over."""
+
+    def live(self, region: Any, good: bool) -> None:
+        """Take in how an attempt went."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +92,7 @@ class _Job:
     """One chat request under way."""
 
     request: web.Request
+    router: Router
     body: dict[str, Any]
     idem: str
     stream: bool
@@ -69,6 +103,8 @@ class _Job:
     wait_began: float | None = None
     text: str = ""  # what the client has of the answer
     offset: int = 0  # in tokens
+    model: str | None = None  # the revision whose words these are
+    tries: int = 0  # requests to providers beyond one for each attempt
     response: web.StreamResponse | None = None
     error: tuple[int, str, str] = (503, "no_upstream", "no region can serve this now")
     headers: dict[str, str] = field(default_factory=dict)
@@ -94,15 +130,26 @@ def _code_of(body: Any) -> str:
 
 
 class Relay:
-    """Carries chat requests to the region that serves."""
+    """Carries chat requests to the region that serves; of several cells, to the one of the request's tenant."""
 
-    def __init__(self, arbiter: Arbiter, session: aiohttp.ClientSession, metrics: Metrics, patience: Patience) -> None:
-        self._arbiter = arbiter
+    def __init__(
+        self,
+        cells: Mapping[str, Router],
+        session: aiohttp.ClientSession,
+        metrics: Metrics,
+        patience: Patience,
+        mutants: frozenset[str],
+    ) -> None:
+        self._cells = cells
         self._session = session
         self._metrics = metrics
         self._patience = patience
         self._budget = patience.budget
-        self._mutants = arbiter.settings.mutants
+        self._mutants = mutants
+
+    def router(self, request: web.Request) -> Router:
+        """The cell that a request belongs to, by the tenant it names."""
+        return self._cells[cell_of(request.headers.get("x-tenant", ""), self._cells)]
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """The answer, or an error that says whether anything can have happened."""
@@ -114,6 +161,7 @@ class Relay:
             return failure(400, "bad_request", str(exc), {"x-attempts": "0"})
         job = _Job(
             request=request,
+            router=self.router(request),
             body=body,
             idem=request.headers.get("idempotency-key") or uuid.uuid4().hex,
             stream=bool(body.get("stream")),
@@ -140,7 +188,7 @@ class Relay:
             except _AttemptError as exc:
                 self._metrics.count("edge_attempts_total", outcome=exc.code, region=region.name)
                 if exc.blame:
-                    self._arbiter.live(region, good=False)
+                    job.router.live(region, good=False)
                 if exc.reached:
                     job.reached = True
                     job.error = (504 if exc.code in ("silent", "moved") else 502, exc.code, str(exc))
@@ -158,14 +206,14 @@ class Relay:
         if failed.code in _FINAL_CODES:
             return False
         if failed.reached:
-            if job.resends >= self._patience.resends or self._budget < 1:
+            if RETRY_STORM not in self._mutants and (job.resends >= self._patience.resends or self._budget < 1):
                 return False
             job.resends += 1
             self._budget -= 1
             self._metrics.gauge("edge_retry_budget", self._budget)
         if job.wait_began is None:
             job.wait_began = time.monotonic()
-        await self._arbiter.wait_change(min(_PAUSE_S if not failed.blame else 2 * _PAUSE_S, self._left(job)))
+        await job.router.wait_change(min(_PAUSE_S if not failed.blame else 2 * _PAUSE_S, self._left(job)))
         return self._left(job) > 0
 
     def _left(self, job: _Job) -> float:
@@ -174,9 +222,11 @@ class Relay:
         waited = now - job.wait_began if job.wait_began is not None else 0.0
         return min(hold - waited, self._patience.total_s - (now - job.began))
 
-    async def _target(self, job: _Job) -> Region | None:
+    async def _target(self, job: _Job) -> Target | None:
         while True:
-            region = self._arbiter.servable()
+            region = job.router.servable()
+            if region is None and SPILLS_ANYWHERE in self._mutants:
+                region = next((found for cell in self._cells.values() if (found := cell.servable()) is not None), None)
             if region is not None and self._left(job) > 0:
                 return region
             if job.wait_began is None:
@@ -184,19 +234,20 @@ class Relay:
             left = self._left(job)
             if left <= 0:
                 return None
-            await self._arbiter.wait_change(left)
+            await job.router.wait_change(left)
 
     # -- one attempt --------------------------------------------------------------------------------------------
 
-    async def _attempt(self, job: _Job, region: Region) -> web.StreamResponse:
+    async def _attempt(self, job: _Job, region: Target) -> web.StreamResponse:
         headers = {
             name: value
-            for name in ("x-session", "x-turn-value")
+            for name in ("x-session", "x-turn-value", "x-tenant", "x-priority", "authorization")
             if (value := job.request.headers.get(name)) is not None
         } | {"idempotency-key": job.idem, "x-attempt": str(job.attempts)}
         if RESUME_FROM_ZERO in self._mutants:
             job.text, job.offset = "", 0
-        body = job.body | {"resume_text": job.text} if job.text else job.body
+        resume = {"resume_text": job.text, "resume_model": job.model}
+        body = job.body | resume if job.text else job.body
         patience = self._patience
         timeout = aiohttp.ClientTimeout(
             total=None, connect=patience.connect_s, sock_connect=patience.connect_s, sock_read=patience.silent_s
@@ -212,21 +263,23 @@ class Relay:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise _AttemptError("refused", repr(exc), reached=False) from exc
         except TimeoutError as exc:  # silent for too long, or the region lost its role meanwhile
-            moved = self._arbiter.primary is not region
+            moved = job.router.primary is not region
             code = "moved" if moved else "silent"
             raise _AttemptError(code, f"{region.name} did not finish", reached=True, blame=not moved) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise _AttemptError("broken", repr(exc), reached=True) from exc
         finally:
             region.calls.discard(call)
-        self._arbiter.live(region, good=True)
+        job.router.live(region, good=True)
         return answer
 
     async def _answer(self, job: _Job, reply: aiohttp.ClientResponse) -> web.StreamResponse:
         job.headers = {name: reply.headers[name] for name in _PASS_ON if name in reply.headers}
-        job.headers["x-attempts"] = str(job.attempts)
+        job.tries += int(reply.headers.get("x-tries", "1")) - 1
+        job.headers["x-attempts"] = str(job.attempts + job.tries)
         if reply.status != 200:
             return await self._refused(job, reply)
+        job.model = job.model or reply.headers.get("x-model-rev")
         if job.stream:
             return await self._relay_events(job, reply)
         body = await reply.read()
@@ -275,7 +328,10 @@ class Relay:
 
     def _signed(self, job: _Job, chunk: dict[str, Any]) -> bytes:
         """The last chunk, with what the headers of a stream could not know yet."""
-        chunk["serving"] = chunk.get("serving", {}) | {"attempts": job.attempts, "resumed": job.attempts > 1}
+        chunk["serving"] = chunk.get("serving", {}) | {
+            "attempts": job.attempts + job.tries,
+            "resumed": job.attempts > 1,
+        }
         return f"id: {job.offset}:{job.offset}\ndata: {json.dumps(chunk, separators=(',', ':'))}\n\n".encode()
 
     async def _send(self, job: _Job, data: bytes) -> None:
@@ -301,7 +357,7 @@ class Relay:
         if job.response is not None:
             await self._send(job, error_event(code, message))
             return job.response
-        headers = {**job.headers, "x-attempts": str(job.attempts), "x-epoch": str(self._arbiter.epoch)}
+        headers = {**job.headers, "x-attempts": str(job.attempts + job.tries), "x-epoch": str(job.router.epoch)}
         if status == 503:
             headers["retry-after"] = "1"
         return failure(status, code, message, headers)

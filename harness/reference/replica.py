@@ -13,13 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from harness.reference.channel import CallError, Channel, Refused, Wire
 from harness.reference.journal import Config, Conflict, Draft, Entry, Journal
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import ACK_BEFORE_REPLICATE, NO_FENCING, NO_IDEMPOTENCY
+from harness.reference.mutants import ACK_BEFORE_REPLICATE, LAG_UNBOUNDED, LOCAL_REGISTRY, NO_FENCING, NO_IDEMPOTENCY
 from harness.reference.program import log
 
 __all__ = ["Replica", "Timing"]
@@ -37,6 +37,7 @@ class Timing:
     push_s: float = 0.6
     heartbeat_s: float = 0.2
     async_batch_s: float = 0.05
+    lag_s: float = 2.0  # async: with a standby that far behind, nothing more counts until it has caught up
     mutant_lag_s: float = 0.4
 
 
@@ -104,8 +105,17 @@ class Replica:
 
     def _may_ack(self) -> bool:
         # An asynchronous primary alone decides that a turn counts, so it must know that no one else was promoted.
-        config = self.config
-        return config is None or config.mode == "sync" or time.monotonic_ns() < self._lease_until_ns
+        config, now = self.config, time.monotonic_ns()
+        if config is None or config.mode == "sync":
+            return True
+        return now < self._lease_until_ns and not self._too_far_behind(config, now)
+
+    def _too_far_behind(self, config: Config, now_ns: int) -> bool:
+        """Whether a member of the replica set lacks an entry that is older than the bound on what a failover may lose."""
+        if len(config.sync) < 2 or not self._heads or LAG_UNBOUNDED in self._mutants:
+            return False
+        seq, at_ns = self._heads[0]
+        return seq > (self._match or 0) and now_ns - at_ns > self.timing.lag_s * 1e9
 
     def status(self) -> Wire:
         """What the edge decides on."""
@@ -125,6 +135,7 @@ class Replica:
             "behind": self._behind(now),
             "config_age_ms": (now - self._installed_ns) // 1_000_000,
             "quarantined": self._journal.quarantined,
+            "records": self._journal.records,
             "clock_ns": now,
             "mutants": sorted(self._mutants),
         }
@@ -242,7 +253,9 @@ class Replica:
             epoch = self._check_primary(journal)
             known = None if NO_IDEMPOTENCY in self._mutants else journal.turn_of(str(draft.idem))
             if known is None:
-                return journal.append(draft), None, "new", epoch
+                # The template in force is that of the log up to here, whoever publishes what meanwhile.
+                pins = {"template": journal.records.get("template", draft.body.get("template"))}
+                return journal.append(replace(draft, body=draft.body | pins)), None, "new", epoch
             if json.loads(known.body)["request_sha"] != draft.body["request_sha"]:
                 raise Refused("idempotency_mismatch", seq=known.seq)
             outcome = journal.outcome_of(known.seq)
@@ -251,7 +264,8 @@ class Replica:
         turn, outcome, state, epoch = await self._submit(append)
         await self._counted((outcome or turn).seq, epoch)
         self.metrics.count("store_turns_total", state=state)
-        return self._place(turn) | {"state": state, "outcome": outcome.body if outcome else None}
+        stamped = json.loads(turn.body).get("template")
+        return self._place(turn) | {"state": state, "template": stamped, "outcome": outcome.body if outcome else None}
 
     async def finish(self, draft: Draft) -> Wire:
         """The place of the turn whose outcome is now in the log and counts. The first outcome of a turn stands."""
@@ -266,6 +280,20 @@ class Replica:
         turn, outcome, epoch = await self._submit(append)
         await self._counted(outcome.seq, epoch)
         return self._place(turn) | {"outcome": outcome.body}
+
+    async def record(self, name: str, value: Any) -> Wire:
+        """The place of a record of the registry, once it counts."""
+        if LOCAL_REGISTRY in self._mutants:
+            self._journal.records = self._journal.records | {name: value}
+            return {"seq": 0, "epoch": self._epoch(), "degraded": False}
+
+        def append(journal: Journal) -> tuple[Entry, int]:
+            epoch = self._check_primary(journal)
+            return journal.append(Draft(kind="record", value=name, body={"value": value})), epoch
+
+        entry, epoch = await self._submit(append)
+        await self._counted(entry.seq, epoch)
+        return self._place(entry)
 
     def _place(self, turn: Entry) -> Wire:
         return {"seq": turn.seq, "epoch": self._epoch(), "degraded": self.degraded()}

@@ -18,7 +18,9 @@ import aiohttp
 from harness.reference import oracle
 from harness.reference.channel import Channel, Lost, Refused, Unreachable
 from harness.reference.metrics import Metrics
+from harness.reference.mutants import RETRY_STORM, SILENT_FALLBACK, ZOMBIES
 from harness.reference.oracle import PINS
+from harness.reference.providers import Pool, Provider, advised_s
 from harness.reference.sse import read_events
 
 __all__ = ["ENGINE_SILENT_S", "Ask", "Failed", "Running", "Upstream", "run_turn"]
@@ -41,6 +43,8 @@ class Ask:
     seed: int
     max_tokens: int | None
     prefix: str = ""  # the part of the answer that the client already has, when a stream is resumed
+    prefix_model: str | None = None  # the revision that said it; None: the stack's own
+    priority: str = "standard"
 
     def request_sha(self) -> str:
         """A digest of what must not differ between two requests with one idempotency key."""
@@ -68,6 +72,11 @@ class Running:
     epoch: int = 0
     seq: int = 0
     degraded: bool = False
+    model: str = PINS.model  # whose words these are
+    template: str = PINS.template
+    canary: bool = False  # whether a configuration is tried on it
+    tokens_max: int | None = None  # more is a fault of the configuration, and fails the turn
+    asked: int = 0  # requests to providers
     replayed: bool = False
     answer_sha: str | None = None
     readers: int = 0
@@ -93,9 +102,10 @@ class Upstream:
     """What a turn needs."""
 
     session: aiohttp.ClientSession
-    engine: str  # URL
+    pool: Pool
     journal: Channel
     metrics: Metrics
+    mutants: frozenset[str] = frozenset()
     engine_silent_s: float | None = ENGINE_SILENT_S  # an engine that sends nothing for so long has failed
 
 
@@ -128,20 +138,23 @@ async def _outcome(turn: Running, up: Upstream) -> dict[str, Any]:
             "session": ask.session,
             "value": ask.value,
             "idem": ask.idem,
-            "body": {"request_sha": ask.request_sha(), "model": PINS.model, "template": PINS.template},
+            "body": {"request_sha": ask.request_sha(), "model": PINS.model, "template": turn.template},
         },
     )
     turn.epoch, turn.seq, turn.degraded = place["epoch"], place["seq"], place["degraded"]
+    turn.template = place["template"] or turn.template
     if place["state"] == "done":
         turn.replayed = True
         return _stored(turn, place["outcome"])
     turn.tokens = list(oracle.split(ask.prefix))
     finish, usage = await _generate(turn, up)
+    if turn.tokens_max is not None and len(turn.tokens) > turn.tokens_max:
+        raise _TurnFailedError(502, "over_limit", f"more than {turn.tokens_max} tokens")
     text = "".join(turn.tokens)
     sha = oracle.text_sha(text)
     if turn.answer_sha is not None and sha != turn.answer_sha:
         raise _TurnFailedError(502, "answer_mismatch", f"answer is {sha}, the engine announced {turn.answer_sha}")
-    body = {"answer": text, "answer_sha": sha, "finish": finish, "usage": usage}
+    body = {"answer": text, "answer_sha": sha, "finish": finish, "usage": usage, "model": turn.model}
     place = await _commit(up, "finish", {"idem": ask.idem, "ref": turn.seq, "body": body})
     turn.epoch, turn.degraded = place["epoch"], place["degraded"]
     return _stored(turn, place["outcome"])
@@ -155,6 +168,7 @@ def _stored(turn: Running, text: str) -> dict[str, Any]:
         raise _TurnFailedError(502, "answer_mismatch", "the stored answer differs from what was sent")
     turn.tokens = list(oracle.split(kept))
     turn.answer_sha = outcome["answer_sha"]
+    turn.model = outcome.get("model", PINS.model)
     return outcome
 
 
@@ -180,7 +194,24 @@ async def _commit(up: Upstream, op: str, body: dict[str, Any]) -> dict[str, Any]
 
 
 async def _generate(turn: Running, up: Upstream) -> tuple[str, dict[str, int]]:
-    """Stream from the engine into the turn; its finish reason and usage."""
+    """Stream from a provider into the turn; its finish reason and usage."""
+    tries = 3 if RETRY_STORM in up.mutants else 1
+    while True:
+        tries -= 1
+        provider = up.pool.choose(_fallback(turn.ask.prefix_model), begun=bool(turn.tokens))
+        try:
+            return await _ask_provider(turn, up, provider)
+        except _TurnFailedError:
+            if not tries:
+                raise
+
+
+def _fallback(model: str | None) -> str | None:
+    """The revision as providers name it: None is the stack's own."""
+    return None if model in (None, PINS.model) else model
+
+
+async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tuple[str, dict[str, int]]:
     ask = turn.ask
     body: dict[str, Any] = {
         "messages": ask.messages,
@@ -189,18 +220,29 @@ async def _generate(turn: Running, up: Upstream) -> tuple[str, dict[str, int]]:
         "stream": True,
         "continue_from": len(turn.tokens),
     }
+    if turn.template != PINS.template:  # only then: other servers know no pins
+        model = provider.model or PINS.model
+        body["pins"] = {"model": model, "tokenizer": PINS.tokenizer, "template": turn.template}
+    turn.asked += 1
+    up.metrics.count("gw_attempts_total", provider=provider.name)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ENGINE_CONNECT_S, sock_read=up.engine_silent_s)
     try:
-        async with up.session.post(f"{up.engine}/v1/chat/completions", json=body, timeout=timeout) as reply:
+        async with up.session.post(f"{provider.url}/v1/chat/completions", json=body, timeout=timeout) as reply:
             if reply.status != 200:
-                raise _TurnFailedError(502, "engine_failed", f"engine answered {reply.status}")
+                up.pool.failed(provider, advised_s(reply.headers.get("retry-after"), time.time()))
+                raise _TurnFailedError(502, "engine_failed", f"{provider.name} answered {reply.status}")
             turn.answer_sha = reply.headers.get("x-answer-sha")
-            return await _follow_engine(turn, reply)
+            if provider.model is not None and SILENT_FALLBACK not in up.mutants:
+                turn.model = provider.model
+            answer = await _follow_engine(turn, reply, up)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
-        raise _TurnFailedError(502, "engine_failed", f"engine: {exc!r}") from exc
+        up.pool.failed(provider)
+        raise _TurnFailedError(502, "engine_failed", f"{provider.name}: {exc!r}") from exc
+    up.pool.succeeded(provider)
+    return answer
 
 
-async def _follow_engine(turn: Running, reply: aiohttp.ClientResponse) -> tuple[str, dict[str, int]]:
+async def _follow_engine(turn: Running, reply: aiohttp.ClientResponse, up: Upstream) -> tuple[str, dict[str, int]]:
     finish: str | None = None
     usage: dict[str, int] = {}
     async for event in read_events(reply.content):
@@ -218,8 +260,11 @@ async def _follow_engine(turn: Running, reply: aiohttp.ClientResponse) -> tuple[
             raise _TurnFailedError(502, "engine_failed", f"engine sent a malformed chunk: {exc!r}") from exc
         usage = chunk.get("usage") or usage
         if content:
-            turn.tokens.extend(oracle.split(content))
+            words = oracle.split(content)
+            turn.tokens.extend(words)
             turn.step()
-        if turn.abandoned():
+            if turn.abandoned():
+                up.metrics.count("gw_wasted_tokens_total", len(words))
+        if turn.abandoned() and ZOMBIES not in up.mutants:
             raise _TurnFailedError(502, "abandoned", "nobody reads this answer")
     raise _TurnFailedError(502, "engine_failed", "the engine's stream ended without its terminator")

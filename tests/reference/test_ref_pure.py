@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.reference import oracle
-from harness.reference.governor import JournalView, Limits, RegionView, Route, decide
+from harness.reference.governor import JournalView, Limits, RegionView, Route, decide, handed_back
 from harness.reference.health import DOWN, SUSPECT, UP, Health, Thresholds
 from harness.reference.journal import Config
 from harness.reference.mutants import parse_mutants
@@ -134,3 +134,10 @@ def test_old_news_decide_nothing_about_members() -> None:
     assert decide(ROUTE, (silent, US), NOW + 2_000 * MS, LIMITS, "sync") is None
     other_epoch = replace(silent, journal=replace(JOURNAL, config=replace(BOTH, epoch=3), peer_silent_ns=1_500 * MS))
     assert decide(ROUTE, (other_epoch, US), NOW, LIMITS, "sync") is None
+
+
+def test_the_role_is_handed_back_only_to_one_that_holds_everything() -> None:
+    moved = Route(config=replace(BOTH, epoch=6, primary="us"), promotable=("us",))
+    assert handed_back(None, "eu") is None and handed_back(moved, "us") is None and handed_back(moved, "eu") is None
+    step = handed_back(replace(moved, promotable=("us", "eu")), "eu")
+    assert step is not None and (step.route.config.epoch, step.route.config.primary) == (7, "eu")

@@ -141,11 +141,15 @@ class ChatUser(HttpUser):
             else:
                 text, sha = await self._whole(op, reply)
             sha = sha or reply.headers.get(self.sha_header)
+            self.judge(op, request, reply, text)
             if sha:
                 got = hashlib.sha256(text.encode()).hexdigest()
                 op.expect(got, sha)
                 if self.stream:
                     op.result = {"exact": got == sha}
+
+    def judge(self, op: OpContext, request: dict[str, Any], reply: HttpReply, text: str) -> None:
+        """Whatever a profile of your own knows of a right answer: call `op.expect(got, want)` on a whole answer here."""
 
     async def _streamed(self, op: OpContext, reply: HttpReply) -> tuple[str, str | None]:
         """The text and the declared digest of a stream that came to its end. Raises Broken for any other."""

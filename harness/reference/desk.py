@@ -1,0 +1,188 @@
+"""What a gateway says of itself and of its region's log, and what operators say to it: all that is not chat."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Protocol
+
+import aiohttp
+from aiohttp import web
+
+from harness.reference.admission import Admission
+from harness.reference.channel import CallError, Refused, Wire
+from harness.reference.mutants import STALE_CREDENTIALS
+from harness.reference.program import failure, log
+from harness.reference.registry import Registry, problem
+from harness.reference.turns import Upstream
+
+__all__ = ["Desk", "Front"]
+
+_PROBE_S = 0.45
+_PROBE_TRIES = 3
+_REFUSALS = frozenset({429, 503})
+_READ_S = 2.0
+
+
+class Front(Protocol):
+    """The gateway that this is the desk of."""
+
+    name: str
+    region: str
+    cell: str
+    up: Upstream
+    mutants: frozenset[str]
+    door: Admission
+    registry: Registry
+    foreign_bytes: int
+
+    @property
+    def load(self) -> int:
+        """Turns under way."""
+
+    def headers(self) -> dict[str, str]:
+        """Who answers."""
+
+    def stranger(self, request: web.Request) -> web.Response | None:
+        """A refusal for who has no key that is accepted now."""
+
+
+class Desk:
+    """Health, state, reads and records of one gateway."""
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self.up = front.up
+        self.mutants = front.mutants
+        self.registry = front.registry
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Forward progress: a token from the engine and an answer from the journal's thread, within 450 ms."""
+        lease = request.headers.get("x-lease")
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                token = await self._one_token()
+                status = await self.up.journal.call("status", {"lease": json.loads(lease) if lease else None}, _PROBE_S)
+        except (Refused, aiohttp.ClientError, OSError, ValueError) as exc:
+            return failure(503, "no_progress", repr(exc), self.front.headers())
+        except CallError as exc:
+            self.up.journal.hang_up()
+            return failure(503, "no_progress", repr(exc), self.front.headers())
+        await self._follow_registry(status["records"])
+        body = {"engine": token, "journal": status, "running": self.front.load, "mutants": sorted(self.mutants)}
+        ready = token and status["confirmed"]
+        return web.json_response(body, status=200 if ready else 503, headers=self.front.headers())
+
+    async def _follow_registry(self, records: Wire) -> None:
+        """Take over what the journal holds, and put on record how a rollout went, where this region serves."""
+        if STALE_CREDENTIALS in self.mutants and not self.up.metrics.value("gw_requests_total"):
+            records = records | {"keys": self.registry.records.get("keys", [1])}
+        self.registry.take(records)
+        concluded = self.registry.concluded()
+        if concluded is None:
+            return
+        try:
+            await self.up.journal.call("record", {"name": "config", "value": concluded}, _READ_S)
+            log("rollout-concluded", because=concluded["because"], value=concluded["value"])
+        except (Refused, CallError) as exc:
+            log("rollout-unrecorded", why=repr(exc))
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """Put a value on record under a name; 422 when it is invalid, before any process has loaded it."""
+        if (refusal := self.front.stranger(request)) is not None:
+            return refusal
+        name = request.match_info["name"]
+        try:
+            value = (await request.json())["value"]
+        except (ValueError, KeyError, TypeError) as exc:
+            return failure(400, "bad_request", f"expected an object with a value: {exc!r}", self.front.headers())
+        if (wrong := problem(name, value)) is not None:
+            return failure(422, "invalid", wrong, self.front.headers())
+        return await self._ask_journal("record", {"name": name, "value": self.registry.published(name, value)})
+
+    async def published(self, _request: web.Request) -> web.Response:
+        """The registry as this gateway knows it."""
+        template = self.registry.template
+        body = {
+            "records": self.registry.records,
+            "digest": self.registry.digest(),
+            "template": int(template.rpartition(".r")[2]),
+            "rolled_back": int(self.registry.records.get("config", {}).get("because") == "rolled-back"),
+        }
+        return web.json_response(body, headers=self.front.headers())
+
+    async def _one_token(self) -> bool:
+        """Whether any provider makes progress, the smaller model's too; each is asked for its share of the time."""
+        providers = self.up.pool.providers
+        for provider in providers:
+            try:
+                async with asyncio.timeout(_PROBE_S / len(providers)):
+                    if await self._token_from(provider.url):
+                        return True
+            except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
+                if provider is providers[-1]:
+                    raise
+        return False
+
+    async def _token_from(self, url: str) -> bool:
+        body = {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": 1}
+        timeout = aiohttp.ClientTimeout(total=_PROBE_S)
+        for _ in range(_PROBE_TRIES):
+            async with self.up.session.post(f"{url}/v1/chat/completions", json=body, timeout=timeout) as reply:
+                if reply.status not in _REFUSALS:  # one that refuses some requests still makes progress with others
+                    return reply.status == 200 and bool((await reply.json())["usage"]["completion_tokens"])
+        return False
+
+    async def about(self, _request: web.Request) -> web.Response:
+        """What probes ask: the providers' states, who was refused, and what came in that belongs elsewhere."""
+        providers = self.up.pool.about()
+        return web.json_response(
+            {
+                "name": self.front.name,
+                "region": self.front.region,
+                "cell": self.front.cell,
+                "running": self.front.load,
+                "providers": providers,
+                "cooling": int(providers[0]["state"] != "closed"),  # whether the first provider is left alone
+                "refused": dict(self.front.door.refused),
+                "foreign_bytes": self.front.foreign_bytes,
+                "wasted_tokens": int(self.up.metrics.value("gw_wasted_tokens_total")),
+                "mutants": sorted(self.mutants),
+            }
+        )
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _ask_journal(self, op: str, body: Wire) -> web.Response:
+        try:
+            return web.json_response(await self.up.journal.call(op, body, _READ_S), headers=self.front.headers())
+        except Refused as refusal:
+            # 409 carries the later configuration to an edge that missed it
+            status = 409 if refusal.code == "fenced" else 503
+            return failure(status, refusal.code, json.dumps(refusal.facts), self.front.headers())
+        except CallError as exc:
+            self.up.journal.hang_up()
+            return failure(503, "journal_unreachable", str(exc), self.front.headers())
+
+    async def session(self, request: web.Request) -> web.Response:
+        if (refusal := self.front.stranger(request)) is not None:
+            return refusal
+        return await self._ask_journal("session", {"session": request.match_info["id"]})
+
+    async def journal(self, request: web.Request) -> web.Response:
+        return await self._ask_journal(request.match_info["op"], {})
+
+    async def quarantine(self, _request: web.Request) -> web.Response:
+        return await self._ask_journal("quarantine", {})
+
+    async def adopt(self, request: web.Request) -> web.Response:
+        return await self._ask_journal("adopt", await request.json())
+
+    async def models(self, _request: web.Request) -> web.StreamResponse:
+        timeout = aiohttp.ClientTimeout(total=_READ_S)
+        try:
+            async with self.up.session.get(f"{self.up.pool.own[0].url}/v1/models", timeout=timeout) as reply:
+                return web.json_response(await reply.json(), status=reply.status, headers=self.front.headers())
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            return failure(502, "engine_failed", repr(exc), self.front.headers())
