@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pydantic import field_validator
 
 from harness.errors import InjectError
+from harness.faults.inside import require_programs
 from harness.faults.instance import CONTAINERS
 from harness.faults.link import LinkFaultState, ToxicFault
 from harness.faults.tbf import BucketState, TokenBucket
 from harness.model.catalog import FaultKind
-from harness.model.fields import Params, Size
+from harness.model.fields import JsonObject, Params, Size
 from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, World
 
@@ -97,6 +98,11 @@ def _container(state: BandwidthState) -> BucketState:
     return state.container
 
 
+def _able(target: Target, params: JsonObject) -> None:
+    if target.kind in ("instance", "role"):
+        require_programs("tc", "nsenter")
+
+
 KIND = FaultKind(
     name="bandwidth",
     doc="a narrow way: a link carries, or a container sends, at most so many bytes a second",
@@ -105,6 +111,7 @@ KIND = FaultKind(
     example="{fault: bandwidth, rate: 64KB/s, on: {link: eu-db}}",
     targets=frozenset({"link", "instance"}),
     hosts=CONTAINERS,
+    able=_able,
     what="let {target} carry (a container: send) {rate} and no more",
     clients_see="connects succeed, small answers are whole, large ones trickle",
     on_revert="the toxics (in a container: the token bucket) are removed; open connections go on at full speed",

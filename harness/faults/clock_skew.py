@@ -16,7 +16,7 @@ from harness.errors import InjectError, RevertError, UnsafeError
 from harness.faults.command import run_command
 from harness.faults.instance import InstanceFaultState, look, still_there, who_runs
 from harness.model.catalog import FaultKind
-from harness.model.fields import Params
+from harness.model.fields import JsonObject, Params
 from harness.model.plan import Target
 from harness.model.ports import Evidence, World
 from harness.units import parse_duration
@@ -62,7 +62,7 @@ def _library() -> str | None:
     return next((path for place in places for path in sorted(glob.glob(f"{place}/libfaketimeMT.so.1"))), None)
 
 
-def able(target: Target) -> None:
+def able(target: Target, params: JsonObject) -> None:
     """Return when this machine has libfaketime. Raises UnsafeError."""
     if _library() is None:
         raise UnsafeError("clock-skew needs libfaketime, which this machine lacks", remedy="apt-get install faketime")

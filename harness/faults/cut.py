@@ -18,6 +18,7 @@ from harness.faults import nft
 from harness.faults.inside import require_programs
 from harness.faults.nft_cut import Cut, End, Flow, Place, cut_table
 from harness.faults.sockets import ANY, Identity, Outcome, Socket, inodes, reach, sockets, uid_of
+from harness.model.fields import JsonObject
 from harness.model.plan import CutEnd, Target
 from harness.model.ports import Evidence, FaultState, World
 
@@ -71,12 +72,16 @@ class CutState(FaultState):
     paths: tuple[Path, ...]
 
 
-def require_kernel(target: Target) -> None:
-    """Return when a fault on this target can be carried out here. Raises UnsafeError: no root, no nft, a user that is ours."""
-    if target.kind != "cut":
+def require_kernel(target: Target, params: JsonObject) -> None:
+    """Return when rules for this target can be set here. Raises UnsafeError: no root, no nft, a user that is ours.
+
+    An instance needs them when it is broken `via: nftables`, or is by a kind that knows no other way (no `via` at all).
+    """
+    alone = target.kind in ("instance", "role") and params.get("via", "nftables") == "nftables"
+    if target.kind != "cut" and not alone:
         return
     nft.require_nft()
-    if target.boxed:
+    if target.boxed or alone:
         require_programs("nsenter", "ip")
     for end in (end for side in target.sides for end in side if end.user is not None):
         if _uid_named(str(end.user)) == os.geteuid():

@@ -83,7 +83,7 @@ class FaultKind(Kind):
     differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
     `alone`: the values that parameters must have for a two-sided kind to take one instance (`on:`); None: it never does.
     `unfit(params, host)` says why it cannot be had with these parameters on a host of that kind; None when it can.
-    `able(target)` raises UnsafeError where this machine cannot do it. `environment(dir)` is what an instance with that
+    `able(target, params)` raises UnsafeError where this machine cannot do it. `environment(dir)` is what an instance with that
     directory of its own must be started with.
     """
 
@@ -105,7 +105,7 @@ class FaultKind(Kind):
     on_revert: str
     witness: str
     words: Mapping[str, Words] = field(default_factory=dict)
-    able: Callable[[Target], None] | None = None
+    able: Callable[[Target, JsonObject], None] | None = None
     environment: Callable[[str], Mapping[str, str]] | None = None
 
     def sentences(self, target: str, via: object = None) -> Words:

@@ -30,6 +30,6 @@ def require_able(plan: Plan, catalog: Catalog) -> None:
             continue
         for target in fault.targets:
             try:
-                able(target)
+                able(target, fault.params)
             except UnsafeError as exc:
                 raise UnsafeError(f"fault {fault.id!r}: {exc.message}", remedy=exc.remedy) from exc

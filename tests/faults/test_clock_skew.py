@@ -139,7 +139,7 @@ async def test_an_instance_that_was_not_started_for_it_is_refused() -> None:
 def test_a_machine_without_the_library_is_refused_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock_skew, "_library", lambda: None)
     with pytest.raises(UnsafeError, match="needs libfaketime, which this machine lacks; apt-get install faketime"):
-        clock_skew.able(TARGET)
+        clock_skew.able(TARGET, {})
     assert clock_skew.environment("/x") == {}
 
 

@@ -336,9 +336,9 @@ def test_without_root_or_nft_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     cut = Target(kind="cut", name="a | b", sides=((CutEnd(instance="a", user="5"),), (CutEnd(instance="b", user="6"),)))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(UnsafeError, match="kernel rules need root"):
-        KIND.able(cut)
-    KIND.able(Target(kind="link", name="eu-db"))
+        KIND.able(cut, {})
+    KIND.able(Target(kind="link", name="eu-db"), {})
     monkeypatch.undo()
     ours = replace(cut, sides=(cut.sides[0], (CutEnd(instance="b", user="root"),)))
     with pytest.raises(UnsafeError, match="cannot tell b from us: its user root is who Blackstart runs as"):
-        KIND.able(ours)
+        KIND.able(ours, {})

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from harness.faults import netns_reach
+from harness.errors import UnsafeError
+from harness.faults import loss, netns_reach, partition
 from harness.faults.netns_rules import BoxCut, alone_table, box_table
 from harness.faults.nft import Table
+from harness.model.catalog import FaultKind
+from harness.model.fields import JsonObject
+from harness.model.plan import Target
 
 
 def rules(table: Table) -> dict[str, tuple[str, ...]]:
@@ -59,6 +64,27 @@ def test_alone_everything_but_the_loopback_is_met_each_way() -> None:
     assert list(rules(alone_table("blackstart_t", BoxCut(is_first=True, direction="out")))) == ["output"]
     one = alone_table("blackstart_t", BoxCut(is_first=True, mine=(8080,), direction="in"))
     assert rules(one)["input"] == ('iifname != "lo" meta l4proto { tcp, udp } th dport { 8080 } goto hit_packets_in',)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "needs"),
+    [
+        (partition.KIND, {"via": "nftables"}, "kernel rules need root"),
+        (partition.KIND, {"via": "disconnect"}, None),
+        (loss.KIND, {"ratio": 0.1}, "kernel rules need root"),
+    ],
+)
+def test_a_container_that_rules_break_needs_root_when_planned(
+    monkeypatch: pytest.MonkeyPatch, kind: FaultKind, params: JsonObject, needs: str | None
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert kind.able is not None
+    for target in (Target(kind="instance", name="db"), Target(kind="role", name="leader")):
+        if needs is None:
+            kind.able(target, params)
+            continue
+        with pytest.raises(UnsafeError, match=needs):
+            kind.able(target, params)
 
 
 def test_the_program_tells_what_became_of_each_connect() -> None:
