@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,6 +106,8 @@ class Ground:
             self.without.append("containers: no engine answers")
         else:
             self.cells.append(self._container_cell())
+            if os.geteuid() == 0 and shutil.which("nft") is not None:
+                self.cells.append(self._inside_cell())
 
     def _kernel_cell(self) -> Cell:
         sides = "\n".join(
@@ -134,6 +136,24 @@ class Ground:
             f"  box: {{region: eu, host: {{container: {paused}}}}}",
             "{id: box, fault: pause, on: {instance: [box]}}",
             broken,
+        )
+
+    def _inside_cell(self) -> Cell:
+        """Rules inside a container's own network namespace."""
+        container = f"blackstart-killing-{os.getpid()}-lossy"
+        serve = ["python3", "-S", "-m", "http.server", "8080"]
+        command = ["docker", "run", "--detach", "--rm", "--init", "--name", container, base_image.build(), *serve]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        self.containers.append(container)
+        asked = ["docker", "inspect", "--format", "{{.State.Pid}} {{.NetworkSettings.IPAddress}}", container]
+        pid, address = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=20).stdout.split()
+        if wait_until(lambda: connects(8080, address), 20) is None:
+            raise RuntimeError(f"{container} does not listen")
+        return Cell(
+            "loss of a container's packets",
+            f"  lossy: {{region: eu, host: {{container: {container}}}, ports: {{http: 8080}}}}",
+            "{id: lossy, fault: loss, ratio: 50%, on: {instance: [lossy]}}",
+            lambda: tables(["nsenter", "-t", pid, "-n"]),
         )
 
     def documents(self, proxy: str) -> Path:
@@ -221,8 +241,9 @@ async def links_broken(kind: str, url: str) -> list[str]:
     return found + [f"{kind}: link {name} is closed" for name, one in proxies.items() if not one["enabled"]]
 
 
-def tables() -> Iterator[str]:
-    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, timeout=20).stdout
+def tables(inside: Sequence[str] = ()) -> Iterator[str]:
+    """Tables of such runs, here or where that command line leads."""
+    listed = subprocess.run([*inside, "nft", "list", "tables"], capture_output=True, text=True, timeout=20).stdout
     yield from (line for line in listed.splitlines() if "blackstart" in line and "killed" in line)
 
 
@@ -243,9 +264,9 @@ def state_of(pid_file: Path) -> str | None:
     return None if letter in "ZX" else letter
 
 
-def connects(port: int) -> bool:
+def connects(port: int, address: str = "127.0.0.1") -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
+        with socket.create_connection((address, port), timeout=1):
             return True
     except OSError:
         return False
