@@ -30,6 +30,10 @@ _SHARED = {
 """Lane -> the files that must not run side by side: they share the machine's container engine or the kernel's tables."""
 
 
+_WHOLE = ("tests/run/*", "tests/experiments/*", "tests/cli/*", "tests/test_wheel.py")
+"""Where a live test is a whole run, of half a minute."""
+
+
 class Cells:
     """Gathers which cells were proven: every live test of a cell that ran has passed. One that was skipped proves nothing."""
 
@@ -74,7 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
         item.add_marker(pytest.mark.xdist_group(lane))
         lanes[item.nodeid] = lane
-        weight[lane] += any(item.get_closest_marker(name) for name in ("live", "slow", "browser"))
+        seconds = 10 if any(path.match(each) for each in _WHOLE) else 1
+        weight[lane] += seconds * any(item.get_closest_marker(name) for name in ("live", "slow", "browser"))
     items.sort(key=lambda item: -weight[lanes[item.nodeid]])
 
 
