@@ -26,6 +26,7 @@ from harness.cli import (
     hosting,
     importing,
     proxying,
+    serving,
     starting,
 )
 from harness.errors import HarnessBug, HarnessError, RevertError, SpecError, StoreError, UnsafeError
@@ -76,6 +77,7 @@ for commands in (
     hosting,
     doctor,
     proxying,
+    serving,
 ):
     commands.register(app)
 

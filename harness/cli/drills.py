@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from harness.run.permit import Consent
     from harness.store.rundir import RunDir
 
-__all__ = ["find_drill", "load_drill_named", "project_dues", "register", "show_drill"]
+__all__ = ["find_drill", "group", "is_drill", "load_drill_named", "project_dues", "register", "show_drill"]
 
 DrillArgument = Annotated[
     str | None, typer.Argument(metavar="[DRILL]", help="Name or path; default: the only one in drills/.")
@@ -320,12 +320,12 @@ def project_dues(reports: Path, now: datetime, drill: str | None = None) -> list
     from harness.drill.schedule import due_of
 
     here = sorted(Path("drills").glob("*.yaml"))
-    names = [drill] if drill is not None else [str(path) for path in here if _is_drill(path)]
+    names = [drill] if drill is not None else [str(path) for path in here if is_drill(path)]
     past = earlier_drills(reports)
     return [due_of(load_drill_named(name, None, None), past, now) for name in names]
 
 
-def _is_drill(path: Path) -> bool:
+def is_drill(path: Path) -> bool:
     """Whether the document says that it is a drill: gates are kept in the same folder."""
     from harness.spec.nodes import ScalarNode
     from harness.spec.yaml_text import read

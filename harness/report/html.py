@@ -65,10 +65,14 @@ def render_sheet(sheet: Sheet) -> str:
     return render_template("sheet.html.j2", sheet=sheet)
 
 
-def render_template(template_name: str, /, **values: object) -> str:
-    """A page of ours from its template and values, under the same policy: style and script of the report, and nothing else."""
-    style, script = _style(), _asset("page.js")
+def render_template(template_name: str, /, *, forms: bool = False, **values: object) -> str:
+    """A page of ours from its template and values, under the same policy: style and script of the report, and nothing else.
+
+    `forms`: a page that is served, whose forms and script may speak with where it came from, and with nobody else.
+    """
+    style, script = _style(), _asset("board.js" if forms else "page.js")
     own = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    policy = f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
+    rest = "form-action 'self'; connect-src 'self'" if forms else "form-action 'none'"
+    policy = f"default-src 'none'; {own}; base-uri 'none'; {rest}"
     template = _environment().get_template(template_name)
     return template.render(style=Markup(style), script=Markup(script), policy=policy, **values) + "\n"
