@@ -16,6 +16,7 @@ from typing import Literal
 import typer
 
 from harness.cli.output import JsonFlag, show_json, show_rows
+from harness.errors import UnsafeError
 from harness.model.verdict import EXIT_CODES, Verdict
 
 __all__ = ["register"]
@@ -138,6 +139,30 @@ def _docker() -> Finding:
     return Finding(name="docker", state="absent", detail=f"no engine socket {path}: containers cannot be drilled here")
 
 
+def _compose() -> Finding:
+    from harness.stacks.compose_project import compose_program
+
+    program = compose_program()
+    if program is not None:
+        return Finding(name="compose", state="ok", detail=" ".join(program))
+    detail = "neither `docker compose` nor `docker-compose`: a project with `file:` cannot be brought up"
+    return Finding(name="compose", state="absent", detail=detail)
+
+
+def _kernel() -> Finding:
+    from harness.faults.nft import require_nft
+    from harness.stacks.netns import require_netns
+
+    try:
+        require_nft()
+        require_netns()
+    except UnsafeError as exc:
+        return Finding(name="kernel network", state="absent", detail=str(exc))
+    return Finding(
+        name="kernel network", state="ok", detail="root, nft, ip and nsenter: cuts by rules, isolated regions"
+    )
+
+
 _EXAMINED: tuple[Callable[[], Finding], ...] = (
     _system,
     _timer,
@@ -147,4 +172,6 @@ _EXAMINED: tuple[Callable[[], Finding], ...] = (
     _earlier,
     _toxiproxy,
     _docker,
+    _compose,
+    _kernel,
 )

@@ -143,7 +143,8 @@ def lock_keys(stack: Stack, catalog: Catalog) -> tuple[str, ...]:
     for instance in stack.instances.values():
         if not catalog.host(instance.host.kind).started_by_run and instance.host.kind != "external":
             keys.add(f"{instance.host.kind} {_identifying(instance.host.params, stack.base_dir)}")
-        keys |= {f"port {instance.address}:{number}" for number in instance.ports.values() if number is not None}
+        if stack.isolated(instance.name) is None:  # else its ports are those of a host of its own, made for this run
+            keys |= {f"port {instance.address}:{number}" for number in instance.ports.values() if number is not None}
     for link in stack.links.values():
         if "://" in stack.fault_proxy:
             keys.add(f"link {link.name} at {stack.fault_proxy.rstrip('/')}")
@@ -156,7 +157,7 @@ def lock_keys(stack: Stack, catalog: Catalog) -> tuple[str, ...]:
 
 def _identifying(params: JsonObject, base_dir: str) -> str:
     """The part of a host's parameters that says which one it is; files as absolute paths, how to start and stop it left out."""
-    kept = {key: value for key, value in params.items() if key not in ("start", "stop") and value is not None}
+    kept = {key: value for key, value in params.items() if key not in ("start", "stop", "file") and value is not None}
     if isinstance(kept.get("pid"), dict):
         kept["pid"] = {**kept["pid"], "file": os.path.join(base_dir, kept["pid"]["file"])}
     return json.dumps(kept, sort_keys=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.stacks.compose_project import compose_program
+
 COMMAND = [str(Path(sys.executable).with_name("blackstart"))]
 LIMIT_S = 90
 
@@ -42,6 +44,8 @@ def test_doctor_finds_what_every_run_needs(env):
     assert done.returncode == 0, done.stdout + done.stderr
     states = {finding["name"]: finding["state"] for finding in json.loads(done.stdout)}
     assert {states[name] for name in ("system", "timer", "loopback", "state", "earlier runs")} == {"ok"}
+    assert states["compose"] == ("absent" if compose_program() is None else "ok")
+    assert states["kernel network"] in ("ok", "absent")
 
 
 @pytest.mark.live

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UnsafeError
-from harness.model.stack import HostSpec, Instance, Link, Stack
+from harness.model.stack import HostSpec, Instance, Link, Region, Stack
 from harness.model.wiring import Wiring
 from harness.registry import catalog
 from harness.run import lock
@@ -80,6 +80,17 @@ def test_fixed_ports_and_links_at_someones_proxy_are_shared() -> None:
         links={"db": Link(name="db", source="a", to="a", listen="127.0.0.1:15432")},
     )
     assert lock_keys(fixed, catalog()) == ("port 127.0.0.1:15432", "port 127.0.0.1:5432", "stack s in /a")
+
+
+def test_ports_of_an_isolated_region_are_nobody_elses() -> None:
+    own = Instance(name="a", region="r", host=HostSpec(kind="process", params={}), ports={"pg": 5432})
+    isolated = {"r": Region(name="r", isolation="netns")}
+    assert lock_keys(Stack(name="s", base_dir="/a", regions=isolated, instances={"a": own}), catalog()) == ()
+
+
+def test_a_service_is_one_thing_whether_the_run_could_bring_it_up_or_not() -> None:
+    attached = keys(db={"kind": "compose", "compose": "db", "project": "shop"})
+    assert attached == keys(db={"kind": "compose", "compose": "db", "project": "shop", "file": "compose.yaml"})
 
 
 def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
