@@ -30,6 +30,7 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "disk-fill": "harness.faults.disk_fill:KIND",
         "clock-skew": "harness.faults.clock_skew:KIND",
         "config": "harness.faults.config:KIND",
+        "dns": "harness.faults.dns:KIND",
         "load-surge": "harness.faults.load_surge:KIND",
         "slice": "harness.faults.slice:KIND",
         "slow-close": "harness.faults.slow_close:KIND",
