@@ -16,7 +16,7 @@ from harness.spec.build_stack import Facts
 from harness.spec.decode import decode, fields_of, short
 from harness.spec.documents import FaultDoc, SelectorDoc, StepDoc
 from harness.spec.interpolate import absolute, anchored
-from harness.spec.kinds import params_of, split
+from harness.spec.kinds import INSTEAD, params_of, split
 from harness.spec.nodes import ListNode, MapNode
 from harness.spec.report import At, Report, did_you_mean, known_names
 from harness.units import parse_duration
@@ -167,7 +167,11 @@ class _Reader:
         if fault.text is None:
             return None
         if fault.text not in self.catalog.names("fault"):
-            self.report.unknown(fault, "fault", self.catalog.names("fault"))
+            instead = INSTEAD.get(("fault", fault.text))
+            if instead is not None:
+                self.report.error(fault, f"unknown fault {fault.text!r}", remedy=instead)
+            else:
+                self.report.unknown(fault, "fault", self.catalog.names("fault"))
             return None
         return self.catalog.fault(fault.text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,19 @@ from harness.spec.report import At, Report, did_you_mean, known_names
 __all__ = ["Kinded", "keyed", "params_of", "split"]
 
 D = TypeVar("D", bound=Doc)
+
+
+INSTEAD: Mapping[tuple[Role, str], str] = {
+    ("host", "systemd"): (
+        "a unit's process is attached to by its pid file (PIDFile=, or ExecStartPost= that writes $MAINPID):"
+        " {pid: {file: /run/NAME.pid}, start: [systemctl, start, NAME]}"
+    ),
+    ("fault", "deploy"): (
+        "another configuration is `fault: config`; another program or revision is `fault: exec` with an `apply`, `revert`"
+        " and `witness` of your own"
+    ),
+}
+"""What people look for by these names and what there is in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,4 +89,5 @@ def _unnamed(at: At, rest: At, role: Role, names: tuple[str, ...], report: Repor
         return
     child = rest.child(first)
     assert child is not None
+    remedy = INSTEAD.get((role, first), remedy)
     report.error(child, f"unknown {role} {first!r}{did_you_mean(first, names)}", remedy=remedy, place=child.key)
