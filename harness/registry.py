@@ -71,6 +71,10 @@ BUILT_IN: dict[Role, dict[str, str]] = {
         "counter": "harness.check.counter:KIND",
         "linearizable": "harness.check.linearizable:KIND",
         "append-order": "harness.check.append_order:KIND",
+        "content": "harness.check.content:KIND",
+        "cache-sound": "harness.check.cache_sound:KIND",
+        "replay": "harness.check.replay:KIND",
+        "sealed": "harness.check.sealed:KIND",
         "exec": "harness.check.exec:KIND",
     },
 }

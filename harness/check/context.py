@@ -36,7 +36,7 @@ class CheckContext:
     none (then the final reads say which there are); `evidence_regions`: read too, what only they hold is lost and named
     recoverable. `faults`: those that were applied, by effect; `faults_planned`: how many there should be. `unread`:
     "session@region" whose final read never succeeded. `sink`: the stack declares an independent sink of effects. `told`: the
-    load left its account, so that a model of None is the profile's own word.
+    load left its account, so that a model of None is the profile's own word. `exports`: the stack's journals that it hands out.
     """
 
     model: str | None
@@ -48,6 +48,7 @@ class CheckContext:
     unread: tuple[str, ...] = ()
     sink: bool = False
     told: bool = True
+    exports: tuple[str, ...] = ()
     _built: dict[int, tuple[History, Index]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -77,6 +78,7 @@ class CheckContext:
             faults_planned=len(plan.faults),
             unread=report.unread if report else (),
             told=report is not None,
+            exports=tuple(export.name for export in plan.experiment.stack.exports),
             sink=any(signal.kind == "effects" for signal in signals)
             or any(event.event == "effect" for event in of_type(history.events, SignalEvent)),
         )

@@ -10,6 +10,7 @@ from harness.check.context import CheckContext
 from harness.check.effects import Sink
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, below, listed
 from harness.check.index import FOREVER, Bools, Ints
+from harness.check.queues import Deliveries
 from harness.history.history import History
 from harness.model.catalog import CheckKind
 from harness.model.experiment import CheckSpec
@@ -24,7 +25,7 @@ KIND = CheckKind(
     params=Params,
     code="harness.check.durable:check",
     example="checks: [durable]",
-    models=frozenset({"set", "log", "register", "jobs"}),
+    models=frozenset({"set", "log", "register", "jobs", "queue"}),
     counts=("lost", "recoverable", "vanished"),
 )
 
@@ -45,18 +46,22 @@ class _Absence:
 def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResult:
     """Whether acknowledged entries are in the last final read of every region asked; the worst region is the headline.
 
-    An uncertain op counts only when a read showed it and it is gone later (`vanished`, part of `lost`). A register has
-    lost every acknowledged write that began after the write shown in the end had ended (all, when it shows nothing);
-    an uncertain write may be newer than any. What evidence regions alone hold is lost and counted `recoverable`. Jobs
-    without final reads are counted at the sink: at least one effect each, else the sink is blind. Unknown: nothing
-    acknowledged, no op open during a fault, writes without distinct values, anything not read. One pass over what was
-    read, plus sorting. Source: correctness.md D1 (set-full); Hanley 1983 for the bound 3/n.
+    An uncertain op counts only when a read showed it and it is gone later (`vanished`, part of `lost`). A register has lost
+    every acknowledged write that began after the write shown in the end had ended (all, when it shows nothing); an uncertain
+    write may be newer than any. What evidence regions alone hold is lost and counted `recoverable`. Jobs without final reads
+    are counted at the sink: at least one effect each, else the sink is blind. A queue must be drained: lost is what no
+    receive ever returned, less what uncertain receives may have taken. Unknown: nothing acknowledged, no op open during a
+    fault, writes without distinct values, anything not read (a queue: not drained, or no more is missing than uncertain
+    receives may have taken). One pass over what was read, plus sorting. Source: correctness.md D1 (set-full), Q1; Hanley
+    1983 for the bound 3/n.
     """
     ground = Ground(history=history, spec=spec, context=context)
     unknown = [*ground.gaps(), *ground.unnamed()]
     volume = ground.volume()
     if context.model == "jobs" and context.sink and not volume["final_reads"]:
         return _at_sink(ground, unknown, volume)
+    if context.model == "queue":
+        return _received(ground, unknown, volume)
     unknown += ground.unread()
     absences = [_absence(ground, region) for region in ground.regions]
     worst = max(absences, key=lambda absence: absence.count)
@@ -78,6 +83,28 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
             evidence=tuple(
                 ground.write_row(entry, _finding(ground, worst, entry, bool(held[entry])))
                 for entry in _chosen(ground, missing).tolist()
+            ),
+        )
+    )
+
+
+def _received(ground: Ground, unknown: list[str], volume: dict[str, int]) -> CheckResult:
+    deliveries, acked = Deliveries(ground=ground), volume["acked"]
+    lost = deliveries.lost
+    least = "at least " if lost < int(np.count_nonzero(deliveries.missing)) else ""
+    was = "was" if lost == 1 else "were"
+    return ground.rule(
+        Ruling(
+            broken=f"{least}{lost:,} of {acked:,} acknowledged {ground.nouns(acked)} {was} never received"
+            if lost
+            else None,
+            unknown=(*unknown, *deliveries.unknown()),
+            holds=f"0 of {acked:,} acknowledged {ground.nouns(acked)} lost in a drained queue: {below(max(acked, 1))}",
+            counts={"lost": lost, "recoverable": 0, "vanished": 0},
+            volume=volume | deliveries.volume(),
+            evidence=tuple(
+                ground.write_row(entry, "no receive returned it, and the queue was drained")
+                for entry in _chosen(ground, deliveries.missing).tolist()
             ),
         )
     )

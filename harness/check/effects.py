@@ -24,14 +24,13 @@ class Sink:
     @cached_property
     def runs(self) -> Ints:
         """Effects per entry, by its idempotency key, else its value; effects of keys that nobody sent are not ours."""
+        import pyarrow as pa
+
         ground = self.ground
         executed = Counter(effects(ground.history))
-        codes, texts = ground.index.table.codes("idem")
+        idems = ground.index.table.arrow["idem"].take(pa.array(ground.entries.row)).to_pylist()
         return np.array(
-            [
-                executed[texts[codes[row]] if codes[row] >= 0 else text]
-                for row, text in zip(ground.entries.row.tolist(), ground.entries.texts, strict=True)
-            ],
+            [executed[text if idem is None else idem] for idem, text in zip(idems, ground.entries.texts, strict=True)],
             dtype=np.int64,
         )
 

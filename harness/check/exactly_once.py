@@ -11,6 +11,7 @@ from harness.check.context import CheckContext
 from harness.check.effects import Sink
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, below, listed
 from harness.check.index import Bools, Ints
+from harness.check.queues import Deliveries
 from harness.history.history import History
 from harness.model.catalog import CheckKind
 from harness.model.experiment import CheckSpec
@@ -25,7 +26,7 @@ KIND = CheckKind(
     params=Params,
     code="harness.check.exactly_once:check",
     example="checks: [exactly-once]",
-    models=frozenset({"log", "jobs", "counter"}),
+    models=frozenset({"log", "jobs", "counter", "queue"}),
     counts=("duplicates",),
 )
 
@@ -42,16 +43,18 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     """Whether any read of the model, or the stack's own sink, shows one logical write more than once.
 
     A logical write is all ops with one idempotency key, or with one value when there is none; a read that holds its value,
-    its key or several of its values more than once doubles it. Once in each region is once. Uncertain writes may be there
-    once. A counter's reads need a ledger ({"value": n, "events": [keys]}) or the stack a sink: a sum above all that was
-    acknowledged or uncertain proves a double, but a sum within hides one that a loss cancels. Where the stack has a sink, it
-    must have seen every acknowledged write, else it is blind: unknown. Unknown also: nothing acknowledged, no op open during
-    a fault, values that are not distinct, anything not read (unless there is a sink). O(n log n) in all that was read.
-    Source: correctness.md D3, Q2.
+    its key or several of its values more than once doubles it; so do two receives of a queue. Once in each region is once.
+    Uncertain writes may be there once. A counter's reads need a ledger ({"value": n, "events": [keys]}) or the stack a sink:
+    a sum above all that was acknowledged or uncertain proves a double, but a sum within hides one that a loss cancels. Where
+    the stack has a sink, it must have seen every acknowledged write, else it is blind: unknown. Unknown also: nothing
+    acknowledged, no op open during a fault, values that are not distinct, anything not read (unless there is a sink). O(n
+    log n) in all that was read. Source: correctness.md D3, Q2.
     """
     ground = Ground(history=history, spec=spec, context=context)
     volume = ground.volume()
     unknown = ground.gaps() + ground.unnamed()
+    if context.model == "queue":
+        return _received(ground, unknown, volume)
     seen = _in_reads(ground)
     doubled, runs = seen.entries, None
     if context.sink:
@@ -80,6 +83,26 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     )
 
 
+def _received(ground: Ground, unknown: list[str], volume: dict[str, int]) -> CheckResult:
+    """A queue's verdict: nothing was given out twice. What is still in it could be."""
+    deliveries, acked = Deliveries(ground=ground), volume["acked"]
+    twice = len(np.unique(ground.entries.group[deliveries.twice]))
+    undrained = [why for why in deliveries.unknown() if "not drained" in why]
+    was = "was" if twice == 1 else "were"
+    return ground.rule(
+        Ruling(
+            broken=f"{twice:,} {ground.nouns(twice)} {was} received more than once, of {acked:,} acknowledged"
+            if twice
+            else None,
+            unknown=(*unknown, *undrained),
+            holds=f"0 of {acked:,} acknowledged {ground.nouns(acked)} received twice: {below(max(acked, 1))}",
+            counts={"duplicates": twice},
+            volume=volume | deliveries.volume(),
+            evidence=tuple(deliveries.rows_twice()),
+        )
+    )
+
+
 def _in_reads(ground: Ground) -> _Twice:
     entries, reads, index = ground.entries, ground.reads, ground.index
     count = len(entries)
@@ -90,6 +113,10 @@ def _in_reads(ground: Ground) -> _Twice:
     owner, entry = owner[ours], reads.flat[ours]
     span = int(entries.group.max(initial=0)) + 1
     places = owner * span + entries.group[entry]  # one number per (read, logical write): ns never come near
+    alone = np.sort(places)
+    if not np.any(alone[1:] == alone[:-1]):  # to sort the numbers is far quicker than to find their order
+        none = np.zeros(count, dtype=np.bool_)
+        return _Twice(entries=none, read=np.full(count, -1, dtype=np.int64))
     order = np.argsort(places, kind="stable")
     again = np.flatnonzero(places[order][1:] == places[order][:-1]) + 1
     read = np.full(count, -1, dtype=np.int64)

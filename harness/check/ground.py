@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from harness.model.verdict import CheckVerdict
 from harness.units import format_duration
 
 __all__ = ["EVIDENCE_ROWS", "Ground", "Ruling", "below", "counted", "first", "listed"]
+
+T = TypeVar("T")
 
 EVIDENCE_ROWS = 12
 _LONGEST_TEXT = 60
@@ -147,6 +151,17 @@ class Ground:
 
     def unread(self) -> list[str]:
         """Why the final reads do not tell everything. Empty when each acknowledged entry was looked for in each region."""
+        return list(self._once("unread", self._unread))
+
+    def _once(self, what: str, find: Callable[[], T]) -> T:
+        """What several checks ask of one slice of one history, found out once."""
+        told, key = self.index.told, (what, *sorted(self.spec.on.items()))
+        if key not in told:
+            told[key] = find()
+        found: T = told[key]
+        return found
+
+    def _unread(self) -> list[str]:
         reads, index = self.reads, self.index
         finals = reads.phase == 2
         if not np.any(finals) and not len(reads.damaged):
@@ -179,6 +194,9 @@ class Ground:
 
     def unnamed(self) -> list[str]:
         """Why writes cannot be told apart. Empty when each has a value of its own."""
+        return list(self._once("unnamed", self._unnamed))
+
+    def _unnamed(self) -> list[str]:
         rivals = int(np.count_nonzero(self.entries.rivals & self.judged_entries))
         why = []
         if self.index.nameless_acked:
@@ -191,6 +209,9 @@ class Ground:
 
     def volume(self) -> dict[str, int]:
         """How much evidence there was: acknowledged before, during and after the faults, uncertain, read, by how many."""
+        return dict(self._once("volume", self._volume))
+
+    def _volume(self) -> dict[str, int]:
         entries, index, spans = self.entries, self.index, self.context.faults
         acks = entries.ack_ns[self.acked]
         first = spans[0].effect_lo_ns if spans else FOREVER

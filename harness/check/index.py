@@ -6,27 +6,55 @@ whatever number of ops tried to write it; reads hold entries by number, values t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.check.words import READS, WRITES, values_of
+from harness.check.flat import lists_of_texts
+from harness.check.words import LISTS, READS, WRITES, values_of
 from harness.history.table import MISSING, OpTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FOREVER", "Bools", "Entries", "Index", "Ints", "Reads", "count_until"]
+__all__ = ["FOREVER", "Bools", "Entries", "Index", "Ints", "Reads", "Smalls", "Texts", "count_until"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Smalls = NDArray[np.int32]
 _TAKEN_APART = 4096
+_NUMBERED = 1_000_000
+"""Values that are held as texts at most, before each has its number."""
 FOREVER = int(np.iinfo(np.int64).max)
 """The end of what never ended, as far as anyone knows."""
+
+
+class Texts(Sequence[str]):
+    """Many texts, held by Arrow: a million of them as Python strings cost 80 MB and a second."""
+
+    def __init__(self, arrow: pa.StringArray) -> None:
+        self.arrow = arrow
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        found = self.arrow[place]
+        return Texts(found) if isinstance(place, slice) else str(found.as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        for begin in range(0, len(self.arrow), _TAKEN_APART):
+            yield from self.arrow.slice(begin, _TAKEN_APART).to_pylist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +67,7 @@ class Entries:
     entries that two independent ops may have written, so that nothing can be said of how often they should be there.
     """
 
-    texts: tuple[str, ...]
+    texts: Texts
     row: Ints
     lo_ns: Ints
     ack_ns: Ints
@@ -61,7 +89,7 @@ class Entries:
         return ~self.acked & ~self.failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Reads:
     """Ok reads that could be taken apart, in order of sending; arrays have one element per read.
 
@@ -78,14 +106,14 @@ class Reads:
     region: Ints
     phase: NDArray[np.int8]
     start: Ints
-    flat: Ints
+    flat: Smalls
     foreign: tuple[str, ...]
     damaged: Ints
 
     def __len__(self) -> int:
         return len(self.row)
 
-    @property
+    @cached_property
     def owner(self) -> Ints:
         """The read of each element of `flat`."""
         return np.repeat(np.arange(len(self.row)), np.diff(self.start))
@@ -101,7 +129,7 @@ PHASE_LOAD, PHASE_PROBE, PHASE_FINAL = 0, 1, 2
 class _Seen(dict[str, int]):
     """Text that names no entry -> number: it is looked for among the idempotency keys, else becomes foreign."""
 
-    def __init__(self, entries: tuple[str, ...], by_idem: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, entries: Texts, by_idem: Callable[[], dict[str, int]]) -> None:
         super().__init__()
         self.entries, self._by_idem = entries, by_idem
         self.foreign: list[str] = []
@@ -120,6 +148,7 @@ class Index:
 
     def __init__(self, table: OpTable, model: str | None) -> None:
         self.table, self.model = table, model
+        self.told: dict[Any, Any] = {}  # what checks found out of it, by what they had asked
         sent = table.ints("sent_ns")
         self.lo_ns: Ints = np.where(sent == MISSING, table.ints("intended_ns"), sent)
         self.ok: Bools = table.is_("outcome", "ok") & ~table.flags("cut")
@@ -186,7 +215,7 @@ class Index:
         return int(np.count_nonzero(self.is_write & self.ok & self.load & (self.identities[0] < 0)))
 
     @cached_property
-    def identities(self) -> tuple[Ints, tuple[str, ...]]:
+    def identities(self) -> tuple[Ints, pa.StringArray]:
         """(number, texts): what a row's write is known by, its value, else its idempotency key; -1 for none."""
         import pyarrow.compute as pc
 
@@ -197,7 +226,7 @@ class Index:
         if hasattr(encoded, "chunk"):  # combine_chunks gives a chunked array in some versions of Arrow
             encoded = encoded.unify_dictionaries().chunk(0)
         codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
-        return codes, tuple(encoded.dictionary.to_pylist())
+        return codes, encoded.dictionary
 
     @cached_property
     def reads(self) -> Reads:
@@ -238,6 +267,8 @@ class Index:
 
 
 def _entries(index: Index) -> Entries:
+    import pyarrow as pa
+
     table, (codes, texts) = index.table, index.identities
     rows = np.flatnonzero(index.is_write & (codes >= 0) & ~index.final)
     numbers, entry = np.unique(codes[rows], return_inverse=True)
@@ -249,10 +280,10 @@ def _entries(index: Index) -> Entries:
     chosen = rows[order[first]]
     lo_ns = np.full(count, FOREVER, dtype=np.int64)
     np.minimum.at(lo_ns, entry, index.lo_ns[rows])
-    idem = np.asarray(table.codes("idem")[0], dtype=np.int64)
+    idem = table.numbers("idem")
     key, session, names = index._naming
     return Entries(
-        texts=tuple(texts[number] for number in numbers.tolist()),
+        texts=Texts(texts.take(pa.array(numbers))),
         row=chosen,
         lo_ns=lo_ns,
         ack_ns=np.where(index.ok[chosen], index.done_ns[chosen], FOREVER),
@@ -261,7 +292,7 @@ def _entries(index: Index) -> Entries:
         load=index.load[chosen],
         key=key[chosen],
         session=session[chosen],
-        owner=np.where(session[chosen] >= 0, session[chosen], len(names) + table.codes("writer")[0][chosen]),
+        owner=np.where(session[chosen] >= 0, session[chosen], len(names) + table.numbers("writer")[chosen]),
         group=np.where(idem[chosen] >= 0, idem[chosen], len(table) + np.arange(count)),
         rivals=_rivals(rank, entry, idem[rows], count),
     )
@@ -279,6 +310,8 @@ def _rivals(rank: Ints, entry: Ints, idem: Ints, count: int) -> Bools:
 
 
 def _reads(index: Index) -> Reads:
+    import pyarrow as pa
+
     table, model = index.table, index.model or ""
     rows = np.flatnonzero(index.is_read & index.ok)
     rows = rows[np.argsort(index.lo_ns[rows], kind="stable")]
@@ -286,8 +319,8 @@ def _reads(index: Index) -> Reads:
 
     @cache
     def by_idem() -> dict[str, int]:
-        codes, texts = table.codes("idem")
-        return {texts[codes[row]]: entry for entry, row in enumerate(entries.row.tolist()) if codes[row] >= 0}
+        idems = table.arrow["idem"].take(pa.array(entries.row)).to_pylist()
+        return {idem: entry for entry, idem in enumerate(idems) if idem is not None}
 
     seen = _Seen(entries.texts, by_idem)
     flat, start, readable = _flatten(table, rows, model, seen)
@@ -301,7 +334,7 @@ def _reads(index: Index) -> Reads:
         done_ns=index.done_ns[rows],
         name=index.name[rows],
         session=session[rows],
-        region=np.asarray(table.codes("region")[0][rows], dtype=np.int64),
+        region=table.numbers("region")[rows],
         phase=phase.astype(np.int8),
         start=start,
         flat=flat,
@@ -310,7 +343,7 @@ def _reads(index: Index) -> Reads:
     )
 
 
-def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Ints, Ints, Bools]:
+def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Smalls, Ints, Bools]:
     """(all values read, one after another; where each readable read starts, and the end; which reads are readable).
 
     Equal results are taken apart once, and their values looked up by Arrow: millions of them cost seconds in Python.
@@ -321,32 +354,51 @@ def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Ints,
     if hasattr(encoded, "chunk"):  # combine_chunks gives a chunked array in some versions of Arrow
         encoded = encoded.unify_dictionaries().chunk(0)
     code = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
-    count, parts = len(encoded.dictionary), []
+    count, texts, numbers = len(encoded.dictionary), list[Any](), list[Smalls]()
     length = np.full(count + 1, -1, dtype=np.int64)  # -1: not readable; the last element answers for code -1
     for begin in range(0, count, _TAKEN_APART):
-        flat: list[str] = []
-        for number, text in enumerate(encoded.dictionary.slice(begin, _TAKEN_APART).to_pylist(), start=begin):
-            values = values_of(text, model)
-            if values is not None:
-                length[number] = len(values)
-                flat += values
-        parts.append(pa.array(flat, type=pa.string()))
-    found = _numbers(pa.chunked_array(parts, type=pa.string()), seen)
+        some = encoded.dictionary.slice(begin, _TAKEN_APART)
+        lengths, values = _apart(some, model)
+        length[begin : begin + len(some)] = lengths
+        texts.append(values)
+        if sum(map(len, texts)) > _NUMBERED or begin + _TAKEN_APART >= count:
+            numbers.append(_numbers(pa.chunked_array(texts, type=pa.string()), seen))
+            texts.clear()
+    found = np.concatenate(numbers) if numbers else np.zeros(0, dtype=np.int32)
     readable = length[code] >= 0
     code = code[readable]
     begins = np.concatenate([[0], np.cumsum(np.maximum(length[:-1], 0))])[code]
     start = np.concatenate([[0], np.cumsum(length[code])])
-    return found[np.repeat(begins - start[:-1], length[code]) + np.arange(start[-1])], start, readable
+    del encoded, numbers
+    if start[-1] > np.iinfo(np.int32).max:
+        raise ValueError(f"{start[-1]:,} values were read: more than can be numbered")
+    place = np.repeat((begins - start[:-1]).astype(np.int32), length[code])
+    place += np.arange(start[-1], dtype=np.int32)
+    return found[place], start, readable
 
 
-def _numbers(texts: pa.ChunkedArray, seen: _Seen) -> Ints:
+def _apart(texts: pa.StringArray, model: str) -> tuple[Ints, pa.StringArray]:
+    """(how many values each text holds, -1 for one that is no answer of the model; all values one after another)."""
+    import pyarrow as pa
+
+    if model in LISTS and (taken := lists_of_texts(texts)) is not None:
+        return taken
+    length, flat = np.full(len(texts), -1, dtype=np.int64), list[str]()
+    for number, text in enumerate(texts.to_pylist()):
+        values = values_of(text, model)
+        if values is not None:
+            length[number] = len(values)
+            flat += values
+    return length, pa.array(flat, type=pa.string())
+
+
+def _numbers(texts: pa.ChunkedArray, seen: _Seen) -> Smalls:
     """What `seen` says of each text. Entries, nearly all, are found without asking it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = pa.array(seen.entries, type=pa.string())
-    place = pc.index_in(texts, value_set=known).fill_null(-1)
-    found: Ints = np.array(place.to_numpy(), dtype=np.int64) if len(texts) else np.zeros(0, dtype=np.int64)
+    place = pc.index_in(texts, value_set=seen.entries.arrow).fill_null(-1)
+    found: Smalls = np.array(place.to_numpy(), dtype=np.int32) if len(texts) else np.zeros(0, dtype=np.int32)
     strange = np.flatnonzero(found < 0)
     for at, text in zip(strange.tolist(), texts.take(pa.array(strange)).to_pylist(), strict=True):
         found[at] = seen[text]

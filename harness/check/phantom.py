@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.check.context import CheckContext
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, below, counted
-from harness.check.index import FOREVER, Ints
+from harness.check.index import FOREVER, Ints, Smalls
 from harness.history.history import History
 from harness.model.catalog import CheckKind
 from harness.model.experiment import CheckSpec
@@ -81,7 +81,7 @@ def _ghosts(ground: Ground) -> _Ghosts:
     )
 
 
-def _each(values: Ints, owners: Ints) -> list[tuple[int, int]]:
+def _each(values: Smalls, owners: Ints) -> list[tuple[int, int]]:
     """Each value once, with the last read that shows it, in order of first sight."""
     found = dict(zip(values.tolist(), owners.tolist(), strict=True))
     return list(found.items())

@@ -12,7 +12,7 @@ import numpy as np
 from harness.check.context import CheckContext
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, counted
 from harness.check.index import FOREVER
-from harness.check.order import logs, reordered
+from harness.check.order import logs, misplaced, reordered
 from harness.check.staleness import Demand, misses
 from harness.history.history import History
 from harness.model.catalog import CheckKind
@@ -54,7 +54,9 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     )
     found = misses(ground, own)
     back, compared = _went_back(ground, own)
-    pairs = [pair for log in logs(ground) for pair in reordered(ground, log)] if context.model == "log" else []
+    pairs = (
+        [pair for log in logs(ground, misplaced) for pair in reordered(ground, log)] if context.model == "log" else []
+    )
     counts = {
         "unread_own": len(found.stale),
         "went_back": len(back),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.check.context import CheckContext
 from harness.check.ground import EVIDENCE_ROWS, Ground, Ruling, counted
-from harness.check.order import Log, logs, reordered
+from harness.check.order import Log, either, logs, reordered
 from harness.history.history import History
 from harness.model.catalog import CheckKind
 from harness.model.experiment import CheckSpec
@@ -51,7 +51,7 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     ground = Ground(history=history, spec=spec, context=context)
     forks: list[_Fork] = []
     pairs: list[tuple[int, int, int]] = []
-    for log in logs(ground):
+    for log in logs(ground, either):
         forks += _forks(ground, log)
         pairs += reordered(ground, log)
     volume = ground.volume()

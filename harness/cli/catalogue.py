@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from harness.cli.explained import Explained, explained
 from harness.cli.output import JsonFlag, show_json, show_rows
 from harness.errors import SpecError
 
@@ -33,7 +35,7 @@ def faults(
 def checks(
     name: Annotated[str | None, typer.Argument(help="One check, in full.")] = None, json: JsonFlag = False
 ) -> None:
-    """List the data checks, or explain one."""
+    """List the data checks, or explain one: definition, source, and a history on which it is invalid (as docs/checks.md)."""
     _kinds("check", name, json, {})
 
 
@@ -57,8 +59,12 @@ def _kinds(role: Any, name: str | None, json: bool, proven: Mapping[str, tuple[s
     except UnknownKindError as exc:
         hint = f"; did you mean {' or '.join(exc.close)}?" if exc.close else ""
         raise SpecError(f"unknown {role} {name!r}{hint}; known: {', '.join(exc.known)}") from exc
+    told = explained(name) if role == "check" else None
     if json:
-        show_json(facts)
+        show_json(
+            facts
+            | ({"definition": told.definition, "source": told.source, "worked_example": told.example} if told else {})
+        )
     else:
         for key, value in facts.items():
             if key != "parameters" and value:
@@ -68,6 +74,16 @@ def _kinds(role: Any, name: str | None, json: bool, proven: Mapping[str, tuple[s
         for parameter, shape in facts["parameters"].get("properties", {}).items():
             default = f" (default {shape['default']})" if "default" in shape else " (required)"
             sys.stdout.write(f"parameter    {parameter}{default}\n")
+        if told is not None:
+            _tell(told)
+
+
+def _tell(told: Explained) -> None:
+    for part in (told.definition, f"Source: {told.source}" if told.source else ""):
+        if part:
+            sys.stdout.write("\n" + textwrap.fill(part, 100, break_long_words=False, break_on_hyphens=False) + "\n")
+    if told.example:
+        sys.stdout.write(f"\nWorked example, a fault from 10 s to 20 s:\n{textwrap.indent(told.example, '  ')}\n")
 
 
 def _facts(kind: Any, proven: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:

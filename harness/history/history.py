@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.history.events import Event, PhaseEvent, PhaseName, RunEvent, of_type, read_events
+from harness.history.exports import Export, read_exports
 from harness.history.table import OpTable
 
 __all__ = ["History"]
@@ -13,15 +14,20 @@ __all__ = ["History"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Ops and events of one run. Both may be empty: every measure must then say unknown."""
+    """Ops and events of one run, and what the stack exported. All may be empty: every measure must then say unknown."""
 
     ops: OpTable
     events: tuple[Event, ...]
+    exports: tuple[Export, ...] = ()
 
     @classmethod
     def read(cls, run_dir: Path) -> History:
         """The history in a run directory. Raises StoreError when `events.jsonl` is missing or anything is damaged."""
-        return cls(ops=OpTable.read(run_dir / "ops"), events=read_events(run_dir / "events.jsonl"))
+        return cls(
+            ops=OpTable.read(run_dir / "ops"),
+            events=read_events(run_dir / "events.jsonl"),
+            exports=read_exports(run_dir),
+        )
 
     @property
     def run(self) -> RunEvent | None:

@@ -21,7 +21,9 @@ class Op:
     of a list of values or of one value. `writer` changes after an `info`. `cut`: still open when the drain ended: `done_ns`
     is then the cut. `later`: not an arrival of its own, intended when the profile's code reached it. `wrong`: content was
     not as the profile expected. `broken`: it ended after its first byte without its end (mid-stream).
-    `gap_ns`: the longest wait from one chunk to the next; None for fewer than two.
+    `gap_ns`: the longest wait from one chunk to the next; None for fewer than two. `compared`: how often the profile held
+    content against what it expected. `input`, `answer`: digests of all that the answer may depend on (beside `version`), and
+    of the answer itself.
     """
 
     op: int
@@ -56,3 +58,6 @@ class Op:
     wrong: bool = False
     broken: bool = False
     gap_ns: int | None = None
+    compared: int | None = 0
+    input: str | None = None
+    answer: str | None = None

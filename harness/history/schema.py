@@ -47,6 +47,9 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("wrong", "bool", False),
     ("broken", "bool", False),
     ("gap_ns", "int64", True),
+    ("compared", "int32", True),
+    ("input", "string", True),
+    ("answer", "string", True),
 )
 """(name, type, nullable) of every column; "dict" is a dictionary of strings with int32 codes."""
 

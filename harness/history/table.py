@@ -25,7 +25,9 @@ __all__ = ["MISSING", "OpTable"]
 
 MISSING = int(np.iinfo(np.int64).min)
 _INTS = {"int16", "int32", "int64"}
-_LATER = frozenset({"gap_ns"})  # columns that histories recorded before they came do not have: null there
+_LATER = frozenset(
+    {"gap_ns", "compared", "input", "answer"}
+)  # columns that histories recorded before they came do not have: null there
 _KINDS = {name: kind for name, kind, _ in COLUMNS}
 
 Ints = NDArray[np.int64]
@@ -36,7 +38,7 @@ class OpTable:
     """An immutable table of ops over Arrow columns, sorted by `intended_ns` then `op`. Empty tables are legal everywhere."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table.sort_by([("intended_ns", "ascending"), ("op", "ascending")])
+        self._table = _sorted(table.schema, table.columns, table.num_rows)
 
     @classmethod
     def of(cls, ops: Iterable[Op]) -> OpTable:
@@ -54,8 +56,12 @@ class OpTable:
         import pyarrow as pa
 
         parts = [_read_part(file) for file in sorted(folder.glob("*.parquet"))]
-        table = pa.concat_tables(parts).unify_dictionaries() if parts else arrow_schema().empty_table()
-        return cls(table.combine_chunks())
+        whole = pa.concat_tables(parts).unify_dictionaries() if parts else arrow_schema().empty_table()
+        columns, count, schema = whole.columns, whole.num_rows, whole.schema
+        del parts, whole  # what has been put in order is given back, column by column
+        table = cls.__new__(cls)
+        table._table = _sorted(schema, columns, count)
+        return table
 
     @classmethod
     def read_file(cls, file: Path) -> OpTable:
@@ -90,19 +96,33 @@ class OpTable:
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """A text column as (codes, names): `names[codes[i]]` is row i's text; code -1 where null."""
+        column = self._encoded(name)
+        codes = np.asarray(column.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int32)
+        return codes, tuple(column.dictionary.to_pylist())
+
+    def _encoded(self, name: str) -> pa.DictionaryArray:
         column = self._table[name].combine_chunks()
         if _KINDS[name] != "dict":
             column = column.dictionary_encode()
         if hasattr(column, "num_chunks"):
             column = column.unify_dictionaries().chunk(0) if column.num_chunks else _empty_dictionary()
-        codes = np.asarray(column.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int32)
-        return codes, tuple(column.dictionary.to_pylist())
+        return column
+
+    def numbers(self, name: str) -> Ints:
+        """A text column as codes alone: equal texts have equal numbers, null -1. For columns of many texts: kept, once told."""
+        column = self._cache.get(f"codes of {name}")
+        if column is None:
+            column = np.asarray(
+                self._encoded(name).indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64
+            )
+            self._cache[f"codes of {name}"] = column
+        return column
 
     def is_(self, name: str, text: str | None) -> Bools:
         """Which rows have this text in a text column (None: which have none)."""
-        codes, names = self.codes(name)
         if text is None:
-            return codes < 0
+            return self.numbers(name) < 0
+        codes, names = self.codes(name)
         return np.asarray(codes == (names.index(text) if text in names else -2), dtype=np.bool_)
 
     def texts(self, name: str) -> list[str | None]:
@@ -138,6 +158,25 @@ class OpTable:
     @cached_property
     def _cache(self) -> dict[str, Ints]:
         return {}
+
+
+def _sorted(schema: pa.Schema, columns: list[pa.ChunkedArray], count: int) -> pa.Table:
+    """The rows by `intended_ns` then `op`, each column in one piece. Takes the columns out of the list as it goes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    by = {"intended_ns": "ascending", "op": "ascending"}
+    keys = pa.table({name: columns[schema.get_field_index(name)] for name in by})
+    order = pc.sort_indices(keys, sort_keys=list(by.items()))
+    if count and bool(np.all(np.diff(order.to_numpy().astype(np.int64)) > 0)):
+        order = None
+    del keys
+    made = []
+    columns.reverse()
+    while columns:
+        column = columns.pop()
+        made.append(pa.chunked_array([(column if order is None else column.take(order)).combine_chunks()], column.type))
+    return pa.table(made, schema=schema)
 
 
 def _read_part(file: Path) -> Any:

@@ -32,6 +32,7 @@ class EndedOp:
             op, 0, "0.0", None, None, self.f, message["name"], None, None, self.intended_ns, self.intended_ns, None,
             int(message["done"]) - origin_ns, outcome, error, status, None, None, None, None, None, None, 1, 0,
             message["bytes"], None, "load", False, False, False, False, None,
+            0, None, None,
         )  # fmt: skip
 
     def cut_row(self, at_ns: int) -> Row:

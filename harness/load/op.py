@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -26,16 +27,18 @@ _MAX_INT16 = 32767
 class OpContext:
     """What `async with self.op("append", value=...) as op` gives.
 
-    A profile may set `served_by`, `region`, `epoch`, `version`, `degraded`, `cached`, `result` (any JSON value) and
-    `status`, call `chunk()` for each piece of a stream and `expect(got, want)` on content, and open `attempt()` around
-    each wire attempt when it makes several. Leaving the block ends the op: normally `ok`; `Rejected` is `fail`; anything
+    A profile may set `served_by`, `region`, `epoch`, `version`, `degraded`, `cached`, `result` (any JSON value),
+    `input` and `answer` (what was asked and answered: any text, stored as a digest) and `status`, call `chunk()` for each
+    piece of a stream and `expect(got, want)` on content, and open `attempt()` around each wire attempt when it makes
+    several. Leaving the block ends the op: normally `ok`; `Rejected` is `fail`; anything
     else by the table in `outcomes`. Exceptions go on to the caller, who ends the arrival. The op ends with a
     TimeoutError when it takes longer than the load's timeout.
     """
 
     __slots__ = (
-        "_attempted", "_chunk_ns", "_guard", "_maybe", "_requests", "_sends", "_token", "_user", "attempts", "bytes", "cached",
-        "chunks", "cut", "degraded", "epoch", "error", "f", "first_ns", "gap_ns", "idem", "intended_ns", "key", "later", "op",
+        "_attempted", "_chunk_ns", "_guard", "_maybe", "_requests", "_sends", "_token", "_user", "answer", "attempts", "bytes",
+        "cached", "chunks", "compared", "cut", "degraded", "epoch", "error", "f", "first_ns", "gap_ns", "idem", "input",
+        "intended_ns", "key", "later", "op",
         "phase", "region", "result", "sent_ns", "served_by", "session", "status", "value", "version", "writer", "wrong",
     )  # fmt: skip
 
@@ -57,7 +60,9 @@ class OpContext:
         self.cached: bool | None = None
         self.result: Any = None
         self.attempts, self.chunks, self.bytes = 1, 0, 0
-        self.wrong, self.cut = False, False
+        self.wrong, self.cut, self.compared = False, False, 0
+        self.input: str | None = None
+        self.answer: str | None = None
         self.gap_ns: int | None = None  # the longest wait between two chunks
         self._chunk_ns = 0
         self._maybe = False  # an earlier wire attempt ended unanswered
@@ -78,7 +83,11 @@ class OpContext:
         self._chunk_ns = now_ns
 
     def expect(self, got: object, want: object) -> None:
-        """Compare content: an op whose answer is not as it must be is not good, whatever its status."""
+        """Compare content: an op whose answer is not as it must be is not good, whatever its status.
+
+        Every comparison is counted (check `content`): that nothing differed means little where nothing was compared.
+        """
+        self.compared += 1
         if got != want:
             self.wrong = True
             self.error = self.error or "wrong content"
@@ -158,8 +167,13 @@ class OpContext:
             self.intended_ns, self.sent_ns, self.first_ns, done_ns, outcome, _clean(self.error), self.status,
             _clean(self.served_by), _clean(region), self.epoch, _clean(self.version), _clean(self.degraded),
             self.cached, min(self.attempts, _MAX_INT16), self.chunks, self.bytes, result, self.phase, self.cut,
-            self.later, self.wrong, broken, self.gap_ns,
+            self.later, self.wrong, broken, self.gap_ns, self.compared, _digest(self.input), _digest(self.answer),
         )  # fmt: skip
+
+
+def _digest(text: str | None) -> str | None:
+    """Half of a SHA-256, in hex: two of a million different texts share it with a chance of 1e-27."""
+    return None if text is None else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def dropped_row(op: int, f: str, group: str | None, intended_ns: int, place: tuple[str, str | None]) -> Row:
@@ -167,7 +181,7 @@ def dropped_row(op: int, f: str, group: str | None, intended_ns: int, place: tup
     phase, region = place
     return (
         op, -1, "", group, None, f, None, None, None, intended_ns, None, None, None, "dropped", "no user left", None,
-        None, region, None, None, None, None, 1, 0, 0, None, phase, False, False, False, False, None,
+        None, region, None, None, None, None, 1, 0, 0, None, phase, False, False, False, False, None, 0, None, None,
     )  # fmt: skip
 
 

@@ -72,8 +72,9 @@ def values_in(result: str | None) -> tuple[str, ...]:
 
 
 def final_states(history: History) -> tuple[FinalState, ...]:
-    """Every ok final read in order of completion; `round` counts a key's reads in a region from 0. Empty without any."""
+    """Every ok final `read` in order of completion; `round` counts a key's reads in a region from 0. Empty without any."""
     mask = history.ops.is_("phase", "final") & history.ops.is_("outcome", "ok") & ~history.ops.flags("cut")
+    mask &= history.ops.is_("f", "read")  # a final phase may also run journaled inputs again
     rounds: dict[tuple[str | None, str | None], int] = {}
     states = []
     for op in sorted(history.ops.where(mask).ops(), key=lambda op: (op.done_ns or 0, op.op)):

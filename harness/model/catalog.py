@@ -151,11 +151,13 @@ class ProbeKind(Kind):
 class CheckKind(Kind):
     """A data check. `code` is a pure function `(history, check_spec, plan) -> CheckResult`; `models` it applies to (empty: all).
 
-    `counts` are the names that predicates may use: `exactly-once.duplicates`.
+    `counts` are the names that predicates may use: `exactly-once.duplicates`. `needs_journals`: it judges journals that the
+    stack exports, so that a stack file must name them.
     """
 
     models: frozenset[str] = frozenset()
     counts: tuple[str, ...] = ()
+    needs_journals: bool = False
 
 
 class UnknownKindError(KeyError):

@@ -11,6 +11,7 @@ from harness.model.fields import JsonObject
 __all__ = [
     "AlertsSpec",
     "Blackout",
+    "ExportSpec",
     "HostSpec",
     "Instance",
     "Link",
@@ -118,6 +119,15 @@ class SignalSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSpec:
+    """A journal of the stack's own, handed out whole when asked: by a URL, or printed by a command (`argv`)."""
+
+    name: str
+    http: str | None = None
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertsSpec:
     """Alerts are received during runs, as Alertmanager's webhooks send them. `listen` is "host:port", None for a free port."""
 
@@ -149,6 +159,7 @@ class Stack:
     fault_proxy: str = "embedded"
     probes: Mapping[str, ProbeSpec] = field(default_factory=dict)
     signals: tuple[SignalSpec, ...] = ()
+    exports: tuple[ExportSpec, ...] = ()
     alerts: AlertsSpec | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     blackouts: tuple[Blackout, ...] = ()

@@ -41,6 +41,9 @@ def _control_texts(stack: Stack) -> Iterator[tuple[str, str, str]]:
     for signal in stack.signals:
         if signal.kind == "http":
             yield f"signal source {signal.source!r}", signal.source, "read events at the instance's own address"
+    for export in stack.exports:
+        text = export.http or json.dumps(export.argv)
+        yield f"journal {export.name!r}", text, "ask for it at the instance's own address"
     if "://" in stack.fault_proxy:
         yield "the fault proxy's control API", stack.fault_proxy, "name the API's own address under `fault_proxy:`"
 

@@ -23,6 +23,7 @@ _FREE: tuple[tuple[str, ...], ...] = (
     (*_STACK, "entry"),
     (*_STACK, "params"),
     (*_STACK, "signals"),
+    (*_STACK, "exports"),
     (*_STACK, "regions", "*", "entry"),
     (*_STACK, "instances", "*", "host", "params"),
     (*_STACK, "instances", "*", "prepare"),

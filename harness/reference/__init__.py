@@ -49,6 +49,12 @@ holds all that counted before, it becomes promotable. There is no failback: it s
 - A primary restarts before anyone noticed: its tail is shipped to the standby before anything of it counts, or shows.
 - A push delivered late or twice: entries already there are skipped; an older epoch is refused.
 
+Running again
+-------------
+A turn's entry holds its request, so that it can be run again: `POST /v1/chat/completions` with `x-dry-run` at any region's
+gateway generates the answer and journals nothing. `GET /v1/journal/export` at a journal hands out its whole log, for
+whoever wants to verify the chain.
+
 What reaches clients
 --------------------
 x-served-by, x-region, x-epoch, x-attempts, x-answer-sha, and x-degraded or x-cached where they apply. The last chunk

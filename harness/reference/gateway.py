@@ -21,7 +21,7 @@ from harness.reference.program import failure, flags, metrics_page, mutants_of, 
 from harness.reference.providers import Pool, Provider
 from harness.reference.registry import Registry
 from harness.reference.sse import DONE, Span, error_event, write_event
-from harness.reference.turns import ENGINE_SILENT_S, Ask, Failed, Running, Upstream, run_turn
+from harness.reference.turns import ENGINE_SILENT_S, Ask, Failed, Running, Upstream, run_dry, run_turn
 
 __all__ = ["main"]
 
@@ -84,6 +84,10 @@ class _Gateway:
             return failure(400, "bad_request", str(exc), self.headers())
         if (refusal := self._foreign(request)) is not None:
             return refusal
+        if request.headers.get("x-dry-run"):
+            dry = Running(ask, template=str(body.get("template") or self.registry.template), readers=1)
+            await run_dry(dry, self.up)
+            return await self._whole(dry)
         turn = self.running.get(ask.idem)
         if turn is not None and turn.ask.request_sha() != ask.request_sha():
             message = "this idempotency key runs for another request"

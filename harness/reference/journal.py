@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -286,21 +286,27 @@ class Journal:
     def session(self, session: str, until: int) -> list[dict[str, Any]]:
         """The turns of a session with seq up to `until`, in log order; the list only ever grows at its end."""
         rows = self._db.execute(
-            "SELECT t.seq, t.value, t.idem, t.epoch, t.region, o.body FROM log t LEFT JOIN log o"
+            "SELECT t.seq, t.value, t.idem, t.epoch, t.region, t.body, o.body FROM log t LEFT JOIN log o"
             " ON o.ref = t.seq AND o.seq <= ? WHERE t.session = ? AND t.kind = 'turn' AND t.seq <= ? ORDER BY t.seq",
             (until, session, until),
         )
         turns = []
-        for seq, value, idem, epoch, region, outcome in rows:
+        for seq, value, idem, epoch, region, accepted, outcome in rows:
             body = json.loads(outcome) if outcome else {}
             turns.append(
                 {
                     "seq": seq, "value": value, "idem": idem, "epoch": epoch, "region": region,
                     "state": "done" if outcome else "pending", "answer_sha": body.get("answer_sha"),
-                    "usage": body.get("usage"),
+                    "usage": body.get("usage"), "request": json.loads(accepted).get("request"),
                 }
             )  # fmt: skip
         return turns
+
+    def exported(self) -> Iterator[str]:
+        """The whole log as JSON lines, unverified: what was hashed, its hash, and by whose clock it was written."""
+        for *hashed, prev, digest in self._db.execute("SELECT * FROM log ORDER BY seq").fetchall():
+            line = {"prev": prev, "hash": digest, "body": json.dumps(hashed), "at_unix_ns": hashed[-1], "by": hashed[2]}
+            yield json.dumps(line) + "\n"
 
     def fenced(self) -> list[dict[str, Any]]:
         """The quarantined turns, oldest first, each with its answer's digest when it had one."""

@@ -101,6 +101,11 @@ class _Server:
             return failure(503, refusal.code, "the log did not answer in time")
         return web.json_response(status, status=200 if status["confirmed"] else 503)
 
+    async def export(self, _request: web.Request) -> web.Response:
+        """The log as it is on this region's disk, whether it counts or not."""
+        text = await self.replica.read(lambda journal: "".join(journal.exported()))
+        return web.Response(text=text, content_type="application/x-ndjson")
+
     async def ask(self, request: web.Request) -> web.Response:
         op = request.match_info["op"]
         if op not in ("status", "digest", "quarantine", "session"):
@@ -139,6 +144,7 @@ async def _build(
 
     app.on_cleanup.append(close)
     app.router.add_get("/v1/calls", server.calls)
+    app.router.add_get("/v1/journal/export", server.export)
     app.router.add_get("/v1/journal/{op}", server.ask)
     app.router.add_get("/livez", server.livez)
     app.router.add_get("/readyz", server.readyz)

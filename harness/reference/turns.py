@@ -23,7 +23,7 @@ from harness.reference.oracle import PINS
 from harness.reference.providers import Pool, Provider, advised_s
 from harness.reference.sse import read_events
 
-__all__ = ["ENGINE_SILENT_S", "Ask", "Failed", "Running", "Upstream", "run_turn"]
+__all__ = ["ENGINE_SILENT_S", "Ask", "Failed", "Running", "Upstream", "run_dry", "run_turn"]
 
 _TURN_S = 10.0
 _COMMIT_S = 3.5
@@ -45,6 +45,10 @@ class Ask:
     prefix: str = ""  # the part of the answer that the client already has, when a stream is resumed
     prefix_model: str | None = None  # the revision that said it; None: the stack's own
     priority: str = "standard"
+
+    def request(self) -> dict[str, Any]:
+        """What the answer depends on beside the revisions: with the template's, enough to run the turn again."""
+        return {"messages": self.messages, "seed": self.seed, "max_tokens": self.max_tokens}
 
     def request_sha(self) -> str:
         """A digest of what must not differ between two requests with one idempotency key."""
@@ -129,6 +133,21 @@ async def run_turn(turn: Running, up: Upstream) -> None:
         turn.step()
 
 
+async def run_dry(turn: Running, up: Upstream) -> None:
+    """Generate the answer and leave no trace: nothing is journaled. Raises neither, as `run_turn`."""
+    try:
+        async with asyncio.timeout(_TURN_S):
+            finish, usage = await _generate(turn, up)
+        text = "".join(turn.tokens)
+        turn.outcome = {"answer": text, "answer_sha": oracle.text_sha(text), "finish": finish, "usage": usage}
+    except TimeoutError:
+        turn.failed = Failed(status=504, code="turn_timeout", message=f"no outcome within {_TURN_S} s")
+    except _TurnFailedError as exc:
+        turn.failed = exc.failed
+    finally:
+        turn.step()
+
+
 async def _outcome(turn: Running, up: Upstream) -> dict[str, Any]:
     ask = turn.ask
     place = await _commit(
@@ -138,7 +157,12 @@ async def _outcome(turn: Running, up: Upstream) -> dict[str, Any]:
             "session": ask.session,
             "value": ask.value,
             "idem": ask.idem,
-            "body": {"request_sha": ask.request_sha(), "model": PINS.model, "template": turn.template},
+            "body": {
+                "request_sha": ask.request_sha(),
+                "request": ask.request() | {"template": turn.template},
+                "model": PINS.model,
+                "template": turn.template,
+            },
         },
     )
     turn.epoch, turn.seq, turn.degraded = place["epoch"], place["seq"], place["degraded"]

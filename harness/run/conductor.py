@@ -75,6 +75,10 @@ class Session(Protocol):
         """Follow the stack's signals until cancelled; called again, go on where that was."""
         ...
 
+    async def export(self, recorder: Recorder) -> None:
+        """Take the journals that the stack exports into the run directory; what came of each is noted."""
+        ...
+
     def assure(self) -> None:
         """Tell the reaper that we live. Legal at any time; called every second from the beginning to the very end."""
         ...
@@ -342,6 +346,8 @@ class Conductor:
         if any(check.kind == "converged" for check in experiment.checks):
             await self._wait(FINAL_AGAIN_NS)  # equal once may be luck; equal again is convergence
             await self._engine.final(regions, experiment.final.within_ns)
+        if experiment.stack.exports:
+            await self._session.export(self.recorder)
 
     async def _close(self) -> None:
         """Stop the load, then the stack; seal the record. Runs on every way out."""

@@ -26,6 +26,7 @@ from harness.proxy.launch import StartedProxy, create_links, start_embedded, sta
 from harness.run.alerting import Alerting
 from harness.run.conductor import LiveView
 from harness.run.equip import equipped
+from harness.run.exporting import take_exports
 from harness.run.guard import Guard
 from harness.run.hosted import HostedStack, find_hosted, fits, revive_hosts
 from harness.run.journal import PROXY, Began, Journal, JournalView, Linked, Made, Opened, Placed, Spawned
@@ -308,6 +309,11 @@ class StackSession:
                     group.create_task(host.follow_log())
             for follower in self._followers:
                 group.create_task(follower.follow(signal))
+
+    async def export(self, recorder: Recorder) -> None:
+        """Take the journals that the stack exports into the run directory; what came of each is noted."""
+        assert self._clock is not None
+        await take_exports(self._plan, self._wiring, self._run_dir.path, recorder, self._clock)
 
     def assure(self) -> None:
         """Tell the reaper, and whoever waits for our locks, that we live; nothing before it is armed or after it was dismissed."""

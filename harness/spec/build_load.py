@@ -269,6 +269,9 @@ def build_checks(root: At, catalog: Catalog, facts: Facts | None, report: Report
         if check is None:
             continue
         _check_slice(child.walk(check.kind, "on"), root, facts, report)
+        if catalog.check(check.kind).needs_journals and facts is not None and not facts.journals:
+            remedy = 'name it in the stack file: `signals: {journals: [{name: eu, http: "http://..."}]}`'
+            report.error(child, f"{check.kind}: this stack exports no journal", remedy=remedy)
         if any(other.name == check.name for other in made):
             remedy = "give one of them another name, as in {durable: {}, name: durable-writes}"
             report.error(child, f"duplicate check {check.name!r}", remedy=remedy)

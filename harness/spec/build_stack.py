@@ -23,6 +23,7 @@ from harness.model.stack import (
     Stack,
 )
 from harness.spec.build_blackout import build_blackouts
+from harness.spec.build_exports import build_exports
 from harness.spec.decode import decode, fields_of
 from harness.spec.documents import AlertsDoc, InstanceDoc, LinkDoc, ProbeDoc, ProxyDoc, ReadyDoc, SignalDoc, StackDoc
 from harness.spec.interpolate import absolute, anchored
@@ -77,6 +78,7 @@ class Facts:
     with_entry: tuple[str, ...] = ()
     entry: bool = False
     alerts: bool = False
+    journals: bool = False
     drillable: tuple[str, ...] = ()
 
     @property
@@ -105,6 +107,7 @@ def facts_of(root: At, catalog: Catalog) -> Facts:
         with_entry=tuple(at.name for at in regions if at.child("entry") is not None),
         entry=root.child("entry") is not None,
         alerts=root.walk("signals", "alerts") is not None,
+        journals=root.walk("signals", "journals", 0) is not None,
         drillable=tuple(at.text or "" for at in drillable.children()) if drillable is not None else (),
     )
 
@@ -386,6 +389,7 @@ def build_stack(root: At, catalog: Catalog, report: Report, *, path: Path, param
         fault_proxy=doc.fault_proxy.toxiproxy if isinstance(doc.fault_proxy, ProxyDoc) else doc.fault_proxy,
         probes={name: probe for name, probe in probes.items() if probe is not None},
         signals=made.signals(doc),
+        exports=build_exports(root, doc.signals, report),
         alerts=made.alerts(doc),
         params=params,
         blackouts=build_blackouts(root, doc.blackout, report),

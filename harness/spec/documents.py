@@ -222,6 +222,12 @@ class SignalDoc(Doc):
     event: Name | None = Field(None, description="what such a line says happened")
 
 
+class JournalDoc(Doc):
+    name: Name = Field(description="what it is called in the report, such as its region")
+    http: Text | None = Field(None, description="a URL that answers with the whole journal")
+    exec: list[Text] | None = Field(None, min_length=1, description="a command that prints the whole journal")
+
+
 class AlertsDoc(Doc):
     webhook: Listen = Field(description="where alerts are taken, for an Alertmanager that runs already")
 
@@ -240,6 +246,9 @@ else:
 class SignalsDoc(Doc):
     events: list[SignalDoc] = Field(default=[], description="authoritative events: a promotion, a change of route")
     effects: list[SignalDoc] = Field(default=[], description="an independent record of what really ran")
+    journals: list[JournalDoc] = Field(
+        default=[], description="journals that the stack exports as JSON lines, for the check sealed"
+    )
     alerts: Alerts | None = Field(
         None, description="alerts are received during runs: webhook (at ${run:alerts}), or {webhook: HOST:PORT}"
     )

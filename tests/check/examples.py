@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import re
@@ -9,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from literal import ONE, TWO, S, Script, judge
 
 from harness.check.context import CheckContext
+from harness.history.chain import FIRST
+from harness.history.exports import Export
 from harness.history.op import Op
 from harness.model.result import CheckResult
 from harness.registry import catalog
@@ -126,6 +130,52 @@ def append_order() -> tuple[Script, CheckContext]:
     return script, replace(ONE, model="list-append")
 
 
+def content() -> tuple[Script, CheckContext]:
+    script = Script()
+    script.write("a", 11, 12, compared=1)
+    script.write("b", 13, 14, compared=1, wrong=True)
+    return script, ONE
+
+
+def cache_sound() -> tuple[Script, CheckContext]:
+    script = Script()
+    script.write("a", 4, 5, input="q of tenant 1", answer="x")
+    script.write("b", 11, 12, input="q of tenant 1", answer="x", cached=True)
+    script.write("c", 13, 14, input="q of tenant 2", answer="x", cached=True)
+    return script, ONE
+
+
+def replay() -> tuple[Script, CheckContext]:
+    script = Script()
+    script.write("a", 11, 12, answer="x", version="r1")
+    script.read(
+        None,
+        61,
+        62,
+        f="replay",
+        phase="final",
+        region="eu-west",
+        value="a",
+        compared=1,
+        wrong=True,
+        answer="y",
+        version="r1",
+    )
+    return script, ONE
+
+
+def sealed() -> tuple[Script, CheckContext]:
+    script = Script()
+    prev, lines = FIRST, []
+    for number, said in enumerate(("deploy r1", "promote us-east", "deploy r2"), start=1):
+        body = json.dumps([said, number * S])
+        digest = hashlib.sha256((prev + body).encode()).hexdigest()
+        lines.append(json.dumps({"prev": prev, "hash": digest, "body": body, "at_unix_ns": number * S}))
+        prev = digest
+    script.exports.append(Export(name="eu", lines=(lines[0], lines[2])))
+    return script, replace(ONE, exports=("eu",))
+
+
 EXAMPLES: dict[str, Callable[[], tuple[Script, CheckContext]]] = {
     "durable": durable,
     "exactly-once": exactly_once,
@@ -139,14 +189,20 @@ EXAMPLES: dict[str, Callable[[], tuple[Script, CheckContext]]] = {
     "counter": counter,
     "linearizable": linearizable,
     "append-order": append_order,
+    "content": content,
+    "cache-sound": cache_sound,
+    "replay": replay,
+    "sealed": sealed,
 }
 """Check -> a history on which it is invalid. `exec` runs a program of the user's: it has none."""
+SPECS: dict[str, dict[str, Any]] = {"cache-sound": {"within_ns": 8 * S}}
+"""What an example is judged with."""
 
 
 def judged(name: str) -> tuple[Script, CheckResult]:
     """An example and what its check says of it."""
     script, context = EXAMPLES[name]()
-    return script, judge(script.history(), name, context)
+    return script, judge(script.history(), name, context, **SPECS.get(name, {}))
 
 
 def page() -> str:
@@ -166,10 +222,18 @@ def section(name: str) -> Iterator[str]:
     yield told
     if name in EXAMPLES:
         script, result = judged(name)
-        yield "\n```text"
+        yield "\nWith `within: 8s`:" if name in SPECS else ""
+        yield "\n```text" if name in SPECS else "```text"
         yield from (line(op) for op in script.ops)
+        for export in script.exports:
+            yield from (f"{export.name}: {shortened(text)}" for text in export.lines)
         yield f"-> {result.verdict}: {result.sentence}"
         yield "```"
+
+
+def shortened(text: str) -> str:
+    """A line of a journal with its digests cut short."""
+    return re.sub(r"([0-9a-f]{8})[0-9a-f]{56}", r"\1...", text)
 
 
 def line(op: Op) -> str:
@@ -177,6 +241,13 @@ def line(op: Op) -> str:
     span = f"{(op.sent_ns or 0) / S:g} s to {(op.done_ns or 0) / S:g} s"
     what = f"final {op.f}" if op.phase == "final" else op.f
     parts = [f"{span}: {what}", op.value or "", f"epoch {op.epoch}" if op.epoch else "", op.outcome]
+    parts += [
+        f"asked {op.input!r}, answered {op.answer!r}" if op.input else f"answered {op.answer!r}" if op.answer else ""
+    ]
+    parts += [
+        "from a cache" if op.cached else "",
+        "compared: not as it had to be" if op.wrong else "compared" if op.compared else "",
+    ]
     parts += [f"returned {op.result}" if op.result else "", f"in {op.region}" if op.phase == "final" else ""]
     return " ".join(part for part in parts if part)
 

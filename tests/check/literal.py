@@ -11,6 +11,7 @@ from typing import Any
 from harness.check.context import CheckContext, FaultSpan
 from harness.check.run import run_check
 from harness.history.events import Event, PhaseEvent, SignalEvent
+from harness.history.exports import Export
 from harness.history.history import History
 from harness.history.op import Op
 from harness.history.table import OpTable
@@ -33,6 +34,10 @@ NAMES = (
     "counter",
     "linearizable",
     "append-order",
+    "content",
+    "cache-sound",
+    "replay",
+    "sealed",
 )
 CATALOG = Catalog(paths={"check": {name: f"harness.check.{name.replace('-', '_')}:KIND" for name in NAMES}})
 
@@ -51,6 +56,7 @@ class Script:
         )
         self.ops: list[Op] = []
         self.events: list[Event] = []
+        self.exports: list[Export] = []
         self._ids = count(1)
 
     def write(self, value: str | None, sent: float, done: float, outcome: str = "ok", **more: Any) -> Op:
@@ -80,7 +86,7 @@ class Script:
         self.events.append(PhaseEvent(at_ns=round(at * S), phase=name))
 
     def history(self) -> History:
-        return History(ops=OpTable.of(self.ops), events=tuple(self.events))
+        return History(ops=OpTable.of(self.ops), events=tuple(self.events), exports=tuple(self.exports))
 
     def check(self, kind: str, context: CheckContext = ONE, **spec: Any) -> CheckResult:
         return judge(self.history(), kind, context, **spec)

@@ -131,7 +131,7 @@ def test_slices_are_honoured() -> None:
     ("model", "why"),
     [
         (None, "the load profile declares no model: what its operations mean is not known"),
-        ("queue", "durable judges the models jobs, log, register, set; the load profile's is queue"),
+        ("counter", "durable judges the models jobs, log, queue, register, set; the load profile's is counter"),
     ],
 )
 def test_a_model_that_does_not_fit_is_unknown_by_name(model: str | None, why: str) -> None:

@@ -146,6 +146,53 @@ async def test_final_reads_list_values_and_a_missing_session_is_empty(bench: Any
     assert {(op.phase, op.region, op.session, op.f) for op in ops} == {("final", "us", "s9", "read")}
 
 
+@pytest.mark.parametrize(("again", "wrong"), [("one two", False), ("one too", True), (None, None)])
+async def test_a_share_of_the_final_reads_runs_a_turn_again(
+    bench: Any, serve_raw: Any, again: str | None, wrong: bool | None
+) -> None:
+    """The journaled request, as it is and without a trace; an answer that differs is wrong, a refusal leaves the read."""
+    sha = hashlib.sha256(b"one two").hexdigest()
+    turns = [
+        {"value": "a", "request": {"messages": ["m"], "seed": 4}, "answer_sha": sha},
+        {"value": "b", "answer_sha": None},
+    ]
+    asked: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        body, status = json.dumps({"turns": turns}).encode(), "200 OK"
+        if head.startswith(b"POST"):
+            length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
+            asked.append(head + await reader.readexactly(int(length[0].split()[1])))
+            choice = {"message": {"content": again}, "finish_reason": "stop"}
+            body, status = json.dumps({"choices": [choice]}).encode(), "200 OK" if again else "409 Conflict"
+        writer.write(f"HTTP/1.1 {status}\r\nconnection: close\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    async with serve_raw(handle) as url:
+        user = bench.user(load_profile("chat", {"replay": 1.0}), url, session="s9", region="us", phase="final")
+        await user.final()
+    read, replay = bench.ops()
+    assert (read.f, read.outcome, read.result) == ("read", "ok", '["a","b"]')
+    assert (replay.f, replay.phase, replay.value, replay.region) == ("replay", "final", "a", "us")
+    head, _, body = asked[0].partition(b"\r\n\r\n")
+    assert b"x-dry-run: 1" in head.lower() and json.loads(body) == turns[0]["request"]
+    if again is None:
+        assert (replay.outcome, replay.compared) == ("fail", 0)
+        return
+    assert (replay.outcome, replay.compared, replay.wrong) == ("ok", 1, wrong)
+    assert replay.answer == hashlib.sha256(again.encode()).hexdigest()[:32]
+
+
+async def test_digests_of_question_and_answer_are_recorded_when_asked_for(bench: Any, serve_raw: Any) -> None:
+    op, _ = await turn(bench, serve_raw, WHOLE + event(finish="stop") + DONE)
+    assert (op.input, op.answer, op.compared) == (None, None, 0)
+    op, (asked,) = await turn(bench, serve_raw, WHOLE + event(finish="stop") + DONE, digests=True, api_key="tenant-1")
+    request = json.loads(asked.partition(b"\r\n\r\n")[2])
+    text = json.dumps(["tenant-1", request], sort_keys=True)
+    assert op.input == hashlib.sha256(text.encode()).hexdigest()[:32] and op.answer is not None
+
+
 async def test_http_asks_a_path(bench: Any, serve_raw: Any) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]

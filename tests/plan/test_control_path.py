@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import UnsafeError
 from harness.model.plan import PlannedFault, Target
-from harness.model.stack import HostSpec, Instance, Link, ProbeSpec, Ready, RoleSpec, SignalSpec, Stack
+from harness.model.stack import ExportSpec, HostSpec, Instance, Link, ProbeSpec, Ready, RoleSpec, SignalSpec, Stack
 from harness.plan.control_path import refuse_control_path_behind_fault
 
 LISTEN = "127.0.0.1:15432"
@@ -75,6 +75,10 @@ THROUGH = {
     "stack events": (
         dataclasses.replace(STACK, signals=(SignalSpec(kind="http", source=f"http://{LISTEN}/events", event="up"),)),
         "signal source 'http://127.0.0.1:15432/events' runs through link 'fixed'",
+    ),
+    "an exported journal": (
+        dataclasses.replace(STACK, exports=(ExportSpec(name="eu", http=f"http://{LISTEN}/journal"),)),
+        "journal 'eu' runs through link 'fixed'",
     ),
     "the control API": (
         dataclasses.replace(STACK, fault_proxy="http://127.0.0.1:15432"),

@@ -84,6 +84,29 @@ async def test_a_resent_turn_is_answered_from_the_log(make_stack: Make) -> None:
         assert body["turns"][0]["answer_sha"] == oracle.text_sha(first.text) and body["turns"][0]["idem"] == "key-1"
 
 
+async def test_a_journaled_turn_run_again_in_either_region_says_the_same_and_leaves_no_trace(make_stack: Make) -> None:
+    stack = await make_stack()
+    first = await stack.turn("s", "v1", idem="key-1")
+    _, before = await stack.get(stack.url("journal-eu") + "/v1/journal/digest")
+    for name in ("gateway-eu", "gateway-us"):
+        _, body = await stack.get(f"{stack.url(name)}/v1/sessions/s")
+        (turn,) = body["turns"]
+        headers = {"x-dry-run": "1"}
+        url = stack.url(name) + "/v1/chat/completions"
+        async with stack.http.post(url, json=turn["request"], headers=headers) as reply:
+            said = await reply.json()
+            assert reply.status == 200, said
+        text = said["choices"][0]["message"]["content"]
+        assert text == first.text and oracle.text_sha(text) == turn["answer_sha"]
+    _, after = await stack.get(stack.url("journal-eu") + "/v1/journal/digest")
+    assert (after["seq"], after["digest"]) == (before["seq"], before["digest"])
+    for name in ("journal-eu", "journal-us"):
+        async with stack.http.get(stack.url(name) + "/v1/journal/export") as reply:
+            lines = [json.loads(line) for line in (await reply.text()).splitlines()]
+        assert [line["hash"] for line in lines][:-1] == [line["prev"] for line in lines][1:]
+        assert lines[-1]["hash"] == after["digest"]
+
+
 async def test_load_is_served_exactly_and_every_process_tells_its_metrics(make_stack: Make) -> None:
     stack = await make_stack()
     answers = await stack.load(2, rate=30)

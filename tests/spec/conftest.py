@@ -178,6 +178,7 @@ probes:
 signals:
   events: [{log: gw-eu, match: "promoted epoch=(?P<epoch>\\\\d+)", event: promoted}]
   effects: [{log: gw-eu, match: "executed (?P<idem>\\\\S+)"}]
+  journals: [{name: eu, http: "http://${addr:gw-eu.http}/journal"}, {name: us, exec: [./ops/export, us]}]
 """
 
 EXPERIMENT = """\

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import SpecError
 from harness.model.experiment import At, CheckSpec, FaultEntry, Repeat, Selector, StepEntry
-from harness.model.stack import Link
+from harness.model.stack import ExportSpec, Link
 from harness.spec.load import Loaded, load_experiment, load_stack
 
 S = 1_000_000_000
@@ -224,6 +224,10 @@ def test_stack_values(project: Any, catalog: Any, good_texts: Any) -> None:
         ("log", "gw-eu", "promoted"),
         ("effects", "gw-eu", None),
     ]
+    assert loaded.exports == (
+        ExportSpec(name="eu", http="http://${addr:gw-eu.http}/journal"),
+        ExportSpec(name="us", argv=("./ops/export", "us")),
+    )
     assert loaded.params == {"sync": "on"}
     assert loaded.base_dir == str(folder)
 

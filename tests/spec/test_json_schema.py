@@ -123,6 +123,7 @@ def test_mutated_experiments_are_refused(
         ("lag: {exec: [./ops/lag], every: 500ms}", "lag: {every: 500ms}"),
         ('{from: gw-eu, to: "db-eu:pg"', '{frm: gw-eu, to: "db-eu:pg"'),
         ("signals:\n", "signals:\n  alerts: webhok\n"),
+        ("{name: us, exec: [", "{exec: ["),
         ("roles: {leader: {exec: [./ops/who-leads]}}", "roles: {leader: {exce: [./ops/who-leads]}}"),
         ("instances:\n", "instance:\n"),
     ],

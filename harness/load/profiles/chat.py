@@ -7,6 +7,7 @@ Every header, path and field it reads is an option with a default: nothing else 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import math
@@ -41,6 +42,11 @@ class ChatUser(HttpUser):
     or `sha_field` in the details, in `usage` or beside them), it is compared, and a stream says in its
     `result` whether it was exact (check `resume`).
 
+    `digests` records what was asked and what was answered, as digests (checks `cache-sound`, `content`, `replay`). Of a share
+    `replay` of the sessions, the final read in each region runs one turn again, which the seed picks: what `request_field` of
+    the turn holds is posted anew with `dry_run_header`, so that nothing is journaled, as an op `replay`; the answer is held
+    against the turn's own `sha_field`.
+
     `final` reads `session_path` and lists `turns_field`'s `value_field`s; a
     status of `missing_statuses` means that the session does not exist there: an empty list, so that a lost session reads as lost.
     """
@@ -59,6 +65,8 @@ class ChatUser(HttpUser):
     think_s: float = 0.0
     think_sigma: float = 0.0
     probe_tokens: int = 1
+    digests: bool = False
+    replay: float = 0.0
     llm: str = "model-large"
     prompt: str = "Turn {value}: say something of interest."
     path: str = "/v1/chat/completions"
@@ -80,6 +88,8 @@ class ChatUser(HttpUser):
     sha_field: str = "answer_sha"
     turns_field: str = "turns"
     value_field: str = "value"
+    request_field: str = "request"
+    dry_run_header: str = "x-dry-run"
     missing_statuses: tuple[int, ...] = (404,)
 
     @classmethod
@@ -114,7 +124,27 @@ class ChatUser(HttpUser):
                     return
                 reply.raise_for_status()
                 body = await reply.json(content_type=None)
-                op.result = [turn.get(self.value_field) for turn in body[self.turns_field]]
+                turns = body[self.turns_field]
+                op.result = [turn.get(self.value_field) for turn in turns]
+        if self.random.random() < self.replay:
+            await self._again([turn for turn in turns if turn.get(self.request_field) and turn.get(self.sha_field)])
+
+    async def _again(self, turns: list[dict[str, Any]]) -> None:
+        """Run one of the turns again, without a trace, and hold its answer against the journal's."""
+        if not turns:
+            return
+        turn = self.random.choice(turns)
+        headers = self._credentials() | {self.dry_run_header: "1"}
+        with contextlib.suppress(Exception):  # the op's own record says how it failed; the final read stands
+            async with (
+                self.op("replay", key=self.session, value=turn.get(self.value_field)) as op,
+                self.wire.request("POST", self.path, json=turn[self.request_field], headers=headers) as reply,
+            ):
+                self._note(op, reply)
+                reply.raise_for_status()
+                text, _ = await self._whole(op, reply)
+                op.answer = text
+                op.expect(hashlib.sha256(text.encode()).hexdigest(), turn[self.sha_field])
 
     async def _turn(self, max_tokens: int) -> None:
         value = self.unique()
@@ -135,11 +165,14 @@ class ChatUser(HttpUser):
             self.wire.request("POST", self.path, json=request, headers=headers) as reply,
         ):
             self._note(op, reply)
+            if self.digests:
+                op.input = json.dumps([self.api_key, request], sort_keys=True)
             reply.raise_for_status()
             if self.stream:
                 text, sha = await self._streamed(op, reply)
             else:
                 text, sha = await self._whole(op, reply)
+            op.answer = text if self.digests else None
             sha = sha or reply.headers.get(self.sha_header)
             self.judge(op, request, reply, text)
             if sha:
