@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.load.profiles.chat import ChatUser
+from harness.load.profiles.chat_mix import MixUser
 from harness.reference import oracle
 from harness.reference.registry import key_of
 
@@ -22,17 +23,20 @@ class GenaiUser(ChatUser):
 
     `leave`: the share of arrivals that hang up after the first words. Each does so in a session that nothing else is said in,
     and is no op of the log: whether its turn was kept is nobody's concern.
+    `hot`: how many prompts there are, a few of them asked for most of the time (Zipf); 0: each is new. `tenants`: in each cell.
     `key_root`: where keys are asked for, the secret that a tenant's are derived from. Each answer says which generation is
     the newest, and the next request uses it.
     """
 
     leave: float = 0.0
+    tenants: int = 4
+    hot: int = 0
     key_root: str = ""
     newest: ClassVar[int] = 1
 
     def _credentials(self) -> dict[str, str]:
         cell, _, priority = (self.group or "us").partition("-")
-        said = {"x-tenant": f"{cell}-{self.session}", "x-priority": priority or "interactive"}
+        said = {"x-tenant": f"{cell}-t{self.index % self.tenants}", "x-priority": priority or "interactive"}
         if self.key_root:
             said["authorization"] = f"Bearer {key_of(self.key_root, type(self).newest)}"
         return said
@@ -40,6 +44,12 @@ class GenaiUser(ChatUser):
     def _note(self, op: OpContext, reply: HttpReply) -> None:
         super()._note(op, reply)
         type(self).newest = max(type(self).newest, int(reply.headers.get("x-key-generation") or 1))
+
+    def _prompt(self, value: str) -> str:
+        if not self.hot:
+            return super()._prompt(value)
+        rank = self.random.choices(range(self.hot), [1 / (place + 1) for place in range(self.hot)])[0]
+        return f"Everyone asks number {rank}."
 
     async def run(self) -> None:
         if self.random.random() < self.leave:
@@ -63,10 +73,24 @@ class GenaiUser(ChatUser):
                 break
 
     def judge(self, op: OpContext, request: dict[str, Any], reply: HttpReply, text: str) -> None:
-        pins = oracle.Pins(
-            model=reply.headers.get("x-model-rev") or "",
-            tokenizer=reply.headers.get("x-tokenizer-rev") or "",
-            template=reply.headers.get("x-template-rev") or "",
-        )
-        basis = oracle.Basis(pins=pins, prompt=oracle.prompt_sha(request["messages"], pins.template))
-        op.expect(text, oracle.answer(basis, max(1, len(oracle.split(text)))))
+        hold_against_oracle(op, request, reply, text)
+
+
+class GenaiMixUser(MixUser):
+    """The profile `chat-mix`, each answer held against the oracle."""
+
+    def judge(self, op: OpContext, request: dict[str, Any], reply: HttpReply, text: str) -> None:
+        super().judge(op, request, reply, text)
+        hold_against_oracle(op, request, reply, text)
+
+
+def hold_against_oracle(op: OpContext, request: dict[str, Any], reply: HttpReply, text: str) -> None:
+    """Expect what the oracle says for the revisions that the answer declares."""
+    pins = oracle.Pins(
+        model=reply.headers.get("x-model-rev") or "",
+        tokenizer=reply.headers.get("x-tokenizer-rev") or "",
+        template=reply.headers.get("x-template-rev") or "",
+    )
+    prompt = oracle.prompt_sha(request["messages"], pins.template)
+    basis = oracle.Basis(pins=pins, prompt=prompt, guided="response_format" in request)
+    op.expect(text, oracle.answer(basis, max(1, len(oracle.split(text)))))

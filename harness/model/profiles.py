@@ -4,5 +4,9 @@ from __future__ import annotations
 
 __all__ = ["PROFILES"]
 
-PROFILES = {"chat": "harness.load.profiles.chat:ChatUser", "http": "harness.load.profiles.http:PathUser"}
+PROFILES = {
+    "chat": "harness.load.profiles.chat:ChatUser",
+    "chat-mix": "harness.load.profiles.chat_mix:MixUser",
+    "http": "harness.load.profiles.http:PathUser",
+}
 """Name -> dotted path of the class."""

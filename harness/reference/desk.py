@@ -100,6 +100,10 @@ class Desk:
             return failure(422, "invalid", wrong, self.front.headers())
         return await self._ask_journal("record", {"name": name, "value": self.registry.published(name, value)})
 
+    async def wipe(self, _request: web.Request) -> web.Response:
+        """Forget all answers, as a cache does that is restarted. For drills."""
+        return web.json_response({"wiped": self.up.cache.wipe()}, headers=self.front.headers())
+
     async def published(self, _request: web.Request) -> web.Response:
         """The registry as this gateway knows it."""
         template = self.registry.template
@@ -145,6 +149,7 @@ class Desk:
                 "providers": providers,
                 "cooling": int(providers[0]["state"] != "closed"),  # whether the first provider is left alone
                 "refused": dict(self.front.door.refused),
+                "cache": self.up.cache.about(),
                 "foreign_bytes": self.front.foreign_bytes,
                 "wasted_tokens": int(self.up.metrics.value("gw_wasted_tokens_total")),
                 "mutants": sorted(self.mutants),

@@ -20,12 +20,12 @@ from harness.reference.metrics import Metrics
 from harness.reference.mutants import MUTANTS, NO_STALL_TIMEOUT
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
-from harness.reference.relay import Patience, Relay, Router
+from harness.reference.relay import Means, Patience, Relay, Router
+from harness.reference.telemetry import Telemetry
 
 __all__ = ["main"]
 
 _READ_S = 2.0
-_Parts = tuple[aiohttp.ClientSession, Metrics]
 
 
 class _Reads:
@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--controller", metavar="URL", help="who decides instead of this edge; needs --cell")
     parser.add_argument("--cell", action="append", default=[], metavar="NAME:REGION=URL,REGION=URL")
+    parser.add_argument("--collector", metavar="URL", help="who is told how each request went")
     parser.add_argument("--state", type=Path, help="a file for the route; kept over restarts")
     parser.add_argument("--replication", choices=("sync", "async"), default="sync")
     parser.add_argument("--probe-ms", type=float, default=250)
@@ -163,14 +164,18 @@ def _ns(milliseconds: float) -> int:
 
 
 def _front(
-    app: web.Application, cells: Mapping[str, Router], args: argparse.Namespace, mutants: frozenset[str], parts: _Parts
-) -> None:
-    """What every edge serves, however it knows where requests go."""
-    session, metrics = parts
+    app: web.Application, cells: Mapping[str, Router], args: argparse.Namespace, mutants: frozenset[str]
+) -> Means:
+    """What every edge serves, however it knows where requests go; what it works with is closed at its end."""
+    connector = aiohttp.TCPConnector(limit=0)
+    session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10))
+    metrics = Metrics()
     patience = Patience(hold_s=args.hold_ms / 1e3)
     if NO_STALL_TIMEOUT in mutants:
         patience = replace(patience, silent_s=None)
-    relay = Relay(cells, session, metrics, patience, mutants)
+    telemetry = Telemetry(args.collector, args.name, session, metrics, mutants)
+    means = Means(session=session, metrics=metrics, telemetry=telemetry)
+    relay = Relay(cells, means, patience, mutants)
     reads = _Reads(relay, session)
 
     async def close(_app: web.Application) -> None:
@@ -183,17 +188,14 @@ def _front(
         app.router.add_get(path, reads.read)
     app.router.add_get("/livez", _livez)
     app.router.add_get("/metrics", metrics_page(metrics))
-
-
-def _parts() -> _Parts:
-    connector = aiohttp.TCPConnector(limit=0)
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)), Metrics()
+    return means
 
 
 async def _build(
     tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace, mutants: frozenset[str]
 ) -> None:
-    session, metrics = parts = _parts()
+    cells: dict[str, Router] = {}
+    means = _front(app, cells, args, mutants)
     settings = Settings(
         mode=args.replication,
         mutants=mutants,
@@ -203,14 +205,15 @@ async def _build(
         thresholds=Thresholds(down_after_ns=_ns(args.down_after_ms)),
         limits=Limits(peer_silent_ns=_ns(args.peer_silent_ms), lease_ns=_ns(args.lease_ms)),
     )
-    arbiter = Arbiter(dict(entry.partition("=")[::2] for entry in args.region), settings, session, metrics)
+    arbiter = Arbiter(dict(entry.partition("=")[::2] for entry in args.region), settings, means.session, means.metrics)
+    cells["all"] = arbiter
     edge = _Edge(arbiter, mutants)
-    _front(app, {"all": arbiter}, args, mutants, parts)
     app.router.add_get("/readyz", edge.readyz)
     app.router.add_get("/v1/redundant", edge.redundant)
     app.router.add_get("/events", edge.events)
     app.router.add_get("/v1/replication", edge.replication)
     app.router.add_get("/v1/about", edge.about)
+    tasks.create_task(means.telemetry.run())
     for region in arbiter.regions.values():
         tasks.create_task(arbiter.watch(region))
     tasks.create_task(arbiter.govern())
@@ -223,13 +226,13 @@ async def _build_following(
     cells: dict[str, dict[str, str]],
     mutants: frozenset[str],
 ) -> None:
-    parts = _parts()
     followers = {name: Follower(name, regions, mutants) for name, regions in cells.items()}
     follows = _Follows(followers)
-    _front(app, followers, args, mutants, parts)
+    means = _front(app, followers, args, mutants)
     app.router.add_get("/readyz", follows.readyz)
     app.router.add_get("/v1/about", follows.about)
-    tasks.create_task(follow(args.controller.rstrip("/"), parts[0], followers))
+    tasks.create_task(means.telemetry.run())
+    tasks.create_task(follow(args.controller.rstrip("/"), means.session, followers))
 
 
 if __name__ == "__main__":

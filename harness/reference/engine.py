@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ from aiohttp import web
 
 from harness.reference import oracle
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import SLOWER_TOKENS
+from harness.reference.mutants import SLOWER_TOKENS, ZOMBIES
 from harness.reference.oracle import PINS, SMALL, Basis, Pins
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.sse import DONE, write_event
@@ -45,7 +45,7 @@ class _Job:
     finish: str
 
     def text(self, start: int, end: int) -> str:
-        return "".join(oracle.token(self.basis, index) for index in range(start, end))
+        return oracle.said(self.basis, start, end, self.count)
 
     def usage(self, prompt_tokens: int) -> dict[str, int]:
         return {
@@ -53,6 +53,9 @@ class _Job:
             "completion_tokens": self.count,
             "total_tokens": prompt_tokens + self.count,
         }
+
+
+Answer = Callable[[web.Request, _Job, int], Awaitable[web.StreamResponse]]
 
 
 class Line:
@@ -99,13 +102,16 @@ class Line:
 
 
 class _Engine:
-    def __init__(self, name: str, speed: Speed, metrics: Metrics, pins: Pins) -> None:
+    def __init__(self, name: str, speed: Speed, metrics: Metrics, pins: Pins, deaf: bool = False) -> None:
         self.name = name
         self.speed = speed
         self.metrics = metrics
         self.pins = pins
         self.running = 0
         self.line = Line(speed.slots)
+        self.alike: Counter[Basis] = Counter()  # answers under way, by what they depend on
+        self.herd = 0  # the most that were alike at once
+        self.deaf = deaf  # to clients that hang up
 
     def job(self, body: Mapping[str, Any]) -> _Job:
         """The work asked for; raises ValueError when the request makes no sense, LookupError for other revisions."""
@@ -115,8 +121,9 @@ class _Engine:
         pins = Pins(**body["pins"]) if "pins" in body else self.pins
         if replace(pins, template=self.pins.template) != self.pins:  # a template is rendered, not loaded
             raise LookupError(f"pins: this engine serves {self.pins}, got {pins}")
+        guided = (body.get("response_format") or {}).get("type") == "json_object"
         seed, limit = body.get("seed") or 0, body.get("max_tokens") or body.get("max_completion_tokens")
-        basis = Basis(pins=pins, prompt=oracle.prompt_sha(messages, pins.template), seed=int(seed))
+        basis = Basis(pins=pins, prompt=oracle.prompt_sha(messages, pins.template), seed=int(seed), guided=guided)
         wanted = oracle.length(basis, self.speed.shortest, self.speed.longest)
         count = wanted if limit is None else max(1, min(wanted, int(limit)))
         start = int(body.get("continue_from") or 0)
@@ -137,6 +144,16 @@ class _Engine:
         answer = self._stream if body.get("stream") else self._whole
         if job.count == 1:  # a probe of forward progress: served between the steps of the batch, whatever the line
             return await answer(request, job, prompt_tokens)
+        self.alike[job.basis] += 1
+        self.herd = max(self.herd, self.alike[job.basis])
+        try:
+            return await self._in_line(request, job, answer, prompt_tokens)
+        finally:
+            self.alike[job.basis] -= 1
+            if not self.alike[job.basis]:
+                del self.alike[job.basis]
+
+    async def _in_line(self, request: web.Request, job: _Job, answer: Answer, prompt_tokens: int) -> web.StreamResponse:
         async with self.line.place():
             self.running += 1
             self.metrics.gauge("vllm:num_requests_running", self.running)
@@ -168,7 +185,11 @@ class _Engine:
             due += pause
             await asyncio.sleep(due - time.monotonic())  # against the schedule: late wake-ups do not add up
             self.metrics.observe("vllm:inter_token_latency_seconds", pause / (end - start))
-            await response.write(write_event(self._chunk(job, {"content": job.text(start, end)}, None)))
+            try:
+                await response.write(write_event(self._chunk(job, {"content": job.text(start, end)}, None)))
+            except ConnectionError:
+                if not self.deaf:
+                    raise
             self.metrics.count("vllm:generation_tokens_total", end - start)
         last = self._chunk(job, {}, job.finish) | {"usage": job.usage(prompt_tokens)}
         await response.write(write_event(last) + DONE)
@@ -201,7 +222,9 @@ class _Engine:
         return web.json_response({"object": "list", "data": [model]})
 
     async def health(self, _request: web.Request) -> web.Response:
-        return web.json_response({"running": self.running, "waiting": self.line.waiting, "slots": self.line.slots})
+        return web.json_response(
+            {"running": self.running, "waiting": self.line.waiting, "slots": self.line.slots, "herd": self.herd}
+        )
 
     async def resize(self, request: web.Request) -> web.Response:
         """Set how many answers are generated at once, as when hardware is lost or added. For drills."""
@@ -244,7 +267,7 @@ async def _build(
     )
     pins = SMALL if args.small else PINS
     metrics = Metrics(region=args.region, model_name=pins.model)
-    engine = _Engine(args.name, speed, metrics, pins)
+    engine = _Engine(args.name, speed, metrics, pins, ZOMBIES in mutants)
     app.router.add_post("/v1/chat/completions", engine.chat)
     app.router.add_post("/admin/resize", engine.resize)
     app.router.add_get("/v1/models", engine.models)

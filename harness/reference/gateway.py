@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from harness.reference.admission import Admission
+from harness.reference.cache import Cache
 from harness.reference.channel import Channel
 from harness.reference.desk import Desk
 from harness.reference.metrics import Metrics
@@ -48,6 +49,8 @@ def _ask(request: web.Request, body: Any) -> Ask:
         prefix=str(body.get("resume_text") or ""),
         prefix_model=body.get("resume_model"),
         priority=request.headers.get("x-priority", "standard"),
+        tenant=request.headers.get("x-tenant", ""),
+        guided=(body.get("response_format") or {}).get("type") == "json_object",
     )
 
 
@@ -64,7 +67,7 @@ class _Gateway:
         self.region: str = args.region
         self.cell: str = args.cell
         self.door = Admission(limit=args.admit, mutants=mutants)
-        self.registry = Registry(mutants)
+        self.registry = up.registry
         self.key_root: str = args.key_root
         self.foreign_bytes = 0  # of requests whose tenant belongs to another cell: must stay 0
         self.tasks = tasks
@@ -168,8 +171,8 @@ class _Gateway:
                 headers["x-tries"] = str(turn.asked)
             if (degraded := _degraded(turn)) is not None:
                 headers["x-degraded"] = degraded
-            if turn.replayed:
-                headers["x-cached"] = "replay"
+            if turn.replayed or turn.recalled:
+                headers["x-cached"] = "replay" if turn.replayed else "hit"
         return headers
 
     def _refusal(self, failed: Failed, turn: Running) -> web.Response:
@@ -244,6 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--also", action="append", default=[], metavar="NAME=URL", help="another provider of the model")
     parser.add_argument("--small", metavar="URL", help="a provider of the smaller model, asked when no other answers")
     parser.add_argument("--journal", required=True, metavar="URL")
+    parser.add_argument("--cache-ms", type=float, default=0, help="how long answers are kept; 0: not at all")
     parser.add_argument("--key-root", default="", help="the secret that clients' keys are derived from; none: no keys")
     parser.add_argument("--cell", default="", help="tenants whose name begins with another cell's are refused")
     parser.add_argument("--admit", type=int, default=160, help="turns under way at once; more are refused with 429")
@@ -272,6 +276,8 @@ async def _build(
     up = Upstream(
         session=session,
         pool=Pool(_providers(args), mutants),
+        cache=Cache(args.cache_ms / 1e3, mutants),
+        registry=Registry(mutants),
         journal=journal,
         metrics=metrics,
         mutants=mutants,
@@ -286,6 +292,7 @@ async def _build(
     app.on_cleanup.append(close)
     app.router.add_post("/v1/chat/completions", gateway.chat)
     app.router.add_get("/v1/about", desk.about)
+    app.router.add_post("/admin/wipe", desk.wipe)
     app.router.add_get("/v1/registry", desk.published)
     app.router.add_post("/v1/registry/{name}", desk.publish)
     app.router.add_get("/v1/models", desk.models)

@@ -13,19 +13,25 @@ __all__ = [
     "ACK_BEFORE_REPLICATE",
     "ASKS_EACH_TIME",
     "EAGER_FAILBACK",
+    "EMPTY_IS_FINE",
     "FAKE_DONE",
     "HAIR_TRIGGER",
     "IGNORES_RETRY_AFTER",
     "LAG_UNBOUNDED",
     "LOCAL_REGISTRY",
+    "LOOSE_CACHE_KEY",
     "MERGED_TAIL",
+    "METASTABLE",
     "MUTANTS",
+    "MUTE",
     "NEVER_HALF_OPENS",
     "NEVER_READMITS",
     "NO_ADMISSION",
     "NO_CANARY",
     "NO_FENCING",
     "NO_IDEMPOTENCY",
+    "NO_LEDGER_KEY",
+    "NO_SINGLE_FLIGHT",
     "NO_STALL_TIMEOUT",
     "RESUME_FROM_ZERO",
     "RESUME_GAP",
@@ -37,6 +43,7 @@ __all__ = [
     "SPILLS_ANYWHERE",
     "STALE_CREDENTIALS",
     "STALE_ROUTE",
+    "SYNCHRONOUS_TELEMETRY",
     "ZOMBIES",
     "Mutant",
     "parse_mutants",
@@ -69,6 +76,13 @@ ZOMBIES = "zombies"
 LOCAL_REGISTRY = "local-registry"
 NO_CANARY = "no-canary"
 STALE_CREDENTIALS = "stale-credentials"
+EMPTY_IS_FINE = "empty-is-fine"
+LOOSE_CACHE_KEY = "loose-cache-key"
+NO_SINGLE_FLIGHT = "no-single-flight"
+METASTABLE = "metastable"
+MUTE = "mute"
+SYNCHRONOUS_TELEMETRY = "synchronous-telemetry"
+NO_LEDGER_KEY = "no-ledger-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +92,7 @@ class Mutant:
     what: str
     experiment: str  # its name in experiments/
     expect: str  # as for `run --expect`: the verdict and the check or objective that must bring it about
+    parts: tuple[str, ...] = ()  # the mutants that it consists of, switched on together
     kin: str = ""  # the weakness of the catalogue of thirty (M01 to M30) that it is, or is a form of
 
 
@@ -90,7 +105,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     NO_IDEMPOTENCY: Mutant(
         what="ignores idempotency keys, so a turn resent through a failover is appended twice",
-        experiment="region-kill",
+        experiment="lost-ack",
         expect="FAIL:exactly-once",
         kin="M03",
     ),
@@ -181,7 +196,7 @@ MUTANTS: dict[str, Mutant] = {
     SHEDS_BLINDLY: Mutant(
         what="refuses whoever comes when it is full, urgent or not",
         experiment="standby-overload",
-        expect="FAIL:good",
+        expect="FAIL:good{group=us-interactive}",
         kin="M05",
     ),
     SILENT_FALLBACK: Mutant(
@@ -220,6 +235,48 @@ MUTANTS: dict[str, Mutant] = {
         expect="FAIL:recovery_time",
         kin="M21",
     ),
+    EMPTY_IS_FINE: Mutant(
+        what="takes a 200 without a word for an answer",
+        experiment="stream-faults",
+        expect="FAIL:availability",
+        kin="M28",
+    ),
+    LOOSE_CACHE_KEY: Mutant(
+        what="keeps answers by what was asked alone, whoever asked and whatever the revisions",
+        experiment="cache-stale",
+        expect="FAIL:availability",
+        kin="M08",
+    ),
+    NO_SINGLE_FLIGHT: Mutant(
+        what="lets everyone ask the provider for what is not in the cache",
+        experiment="cache-stale",
+        expect="FAIL:probe.herd.max",
+        kin="M09",
+    ),
+    METASTABLE: Mutant(
+        what="the pair no-admission and retry-storm, with zombies and shallow health, which would mask it",
+        experiment="overload-dip",
+        expect="FAIL:recovery_time",
+        kin="M05+M06",
+        parts=(NO_ADMISSION, RETRY_STORM, ZOMBIES, SHALLOW_HEALTH),
+    ),
+    MUTE: Mutant(
+        what="never says to anyone that it is down",
+        experiment="sovereignty",
+        expect="FAIL:alert.CellDown.fires",
+    ),
+    SYNCHRONOUS_TELEMETRY: Mutant(
+        what="lets each request wait until the collector has heard of it",
+        experiment="controller-loss",
+        expect="FAIL:recovery_time",
+        kin="M27",
+    ),
+    NO_LEDGER_KEY: Mutant(
+        what="does a job's effect again when the worker died before it could say that it was done",
+        experiment="backlog",
+        expect="FAIL:exactly-once",
+        kin="M24",
+    ),
     STALE_ROUTE: Mutant(
         what="sends requests to the old primary for 8 s after another was promoted, as a long TTL would",
         experiment="region-kill",
@@ -255,4 +312,4 @@ def parse_mutants(flags: Sequence[str]) -> frozenset[str]:
     for name in sorted(names):
         if name not in MUTANTS:
             raise ValueError(f"--mutant: unknown name {name!r}; known are {', '.join(sorted(MUTANTS))}")
-    return frozenset(names)
+    return frozenset(names).union(*(MUTANTS[name].parts for name in names))

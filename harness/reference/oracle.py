@@ -13,12 +13,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["PINS", "SMALL", "WORDS", "Basis", "Pins", "answer", "length", "prompt_sha", "split", "text_sha", "token"]
+__all__ = [
+    "PINS",
+    "SMALL",
+    "WORDS",
+    "Basis",
+    "Pins",
+    "answer",
+    "length",
+    "prompt_sha",
+    "said",
+    "split",
+    "text_sha",
+    "token",
+]
 
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "ch")
 _RIMES = ("a", "al", "an", "ar", "e", "el", "en", "er", "i", "il", "in", "o", "on", "or", "u", "un")
 WORDS: tuple[str, ...] = tuple(onset + rime for onset in _ONSETS for rime in _RIMES)
 _PER_BLOCK = 16
+_OPEN, _CLOSE = '{"say":"', '"}'
 _TOKEN = re.compile(r" ?[^ ]+")
 
 
@@ -42,6 +56,7 @@ class Basis:
     pins: Pins
     prompt: str  # sha-256 of the rendered prompt, hex
     seed: int = 0
+    guided: bool = False  # the answer is a JSON object, which holds what would have been said
 
 
 def prompt_sha(messages: Sequence[Mapping[str, object]], template: str) -> str:
@@ -74,8 +89,16 @@ def length(basis: Basis, shortest: int, longest: int) -> int:
 
 
 def answer(basis: Basis, count: int) -> str:
-    """The first `count` tokens as text; the empty string for 0."""
-    return "".join(token(basis, index) for index in range(count))
+    """The whole answer of `count` tokens as text; the empty string for 0."""
+    return said(basis, 0, count, count)
+
+
+def said(basis: Basis, start: int, end: int, count: int) -> str:
+    """Tokens [start, end) of an answer of `count`: a guided one opens with the first and closes with the last."""
+    text = "".join(token(basis, index) for index in range(start, end))
+    if not basis.guided or start == end:
+        return text
+    return (_OPEN if start == 0 else "") + text + (_CLOSE if end == count else "")
 
 
 def split(text: str) -> tuple[str, ...]:

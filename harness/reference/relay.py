@@ -23,8 +23,9 @@ from harness.reference.metrics import Metrics
 from harness.reference.mutants import FAKE_DONE, RESUME_FROM_ZERO, RESUME_GAP, RETRY_STORM, SPILLS_ANYWHERE
 from harness.reference.program import failure
 from harness.reference.sse import DONE, error_event, read_events
+from harness.reference.telemetry import Telemetry
 
-__all__ = ["Patience", "Relay", "Router", "Target"]
+__all__ = ["Means", "Patience", "Relay", "Router", "Target"]
 
 _PASS_ON = (
     "x-served-by",
@@ -41,7 +42,7 @@ _PASS_ON = (
 )
 _PAUSE_S = 0.05
 _FINAL_STATUS = frozenset({400, 401, 403, 413, 422, 429})
-_FINAL_CODES = frozenset({"answer_mismatch"})
+_FINAL_CODES = frozenset({"answer_mismatch", "guided_not_resumable"})
 
 
 class Target(Protocol):
@@ -87,6 +88,15 @@ class Patience:
     budget_share: float = 0.1  # resends per request, in the long run
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the request path works with."""
+
+    session: aiohttp.ClientSession
+    metrics: Metrics
+    telemetry: Telemetry
+
+
 @dataclass(slots=True)
 class _Job:
     """One chat request under way."""
@@ -104,6 +114,7 @@ class _Job:
     text: str = ""  # what the client has of the answer
     offset: int = 0  # in tokens
     model: str | None = None  # the revision whose words these are
+    gave_up: bool = False
     tries: int = 0  # requests to providers beyond one for each attempt
     response: web.StreamResponse | None = None
     error: tuple[int, str, str] = (503, "no_upstream", "no region can serve this now")
@@ -135,14 +146,12 @@ class Relay:
     def __init__(
         self,
         cells: Mapping[str, Router],
-        session: aiohttp.ClientSession,
-        metrics: Metrics,
+        means: Means,
         patience: Patience,
         mutants: frozenset[str],
     ) -> None:
         self._cells = cells
-        self._session = session
-        self._metrics = metrics
+        self._session, self._metrics, self._telemetry = means.session, means.metrics, means.telemetry
         self._patience = patience
         self._budget = patience.budget
         self._mutants = mutants
@@ -174,7 +183,10 @@ class Relay:
             self._metrics.count("edge_requests_total", outcome="client-gone")
             assert job.response is not None  # a client can only be found gone while it is written to
             return job.response
-        self._metrics.observe("edge_request_seconds", time.monotonic() - job.began)
+        seconds = time.monotonic() - job.began
+        self._metrics.observe("edge_request_seconds", seconds)
+        cell = cell_of(request.headers.get("x-tenant", ""), self._cells)
+        await self._telemetry.note(cell, answer.status < 500 and not job.gave_up, seconds)
         return answer
 
     async def _carry(self, job: _Job) -> web.StreamResponse:
@@ -353,6 +365,7 @@ class Relay:
     async def _give_up(self, job: _Job) -> web.StreamResponse:
         """An explicit end: never a stream that merely stops."""
         status, code, message = job.error
+        job.gave_up = True
         self._metrics.count("edge_requests_total", outcome=code)
         if job.response is not None:
             await self._send(job, error_event(code, message))

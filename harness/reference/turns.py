@@ -16,11 +16,13 @@ from typing import Any
 import aiohttp
 
 from harness.reference import oracle
+from harness.reference.cache import Cache, Kept
 from harness.reference.channel import Channel, Lost, Refused, Unreachable
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import RETRY_STORM, SILENT_FALLBACK, ZOMBIES
+from harness.reference.mutants import EMPTY_IS_FINE, RETRY_STORM, SILENT_FALLBACK, ZOMBIES
 from harness.reference.oracle import PINS
 from harness.reference.providers import Pool, Provider, advised_s
+from harness.reference.registry import Registry
 from harness.reference.sse import read_events
 
 __all__ = ["ENGINE_SILENT_S", "Ask", "Failed", "Running", "Upstream", "run_dry", "run_turn"]
@@ -45,6 +47,8 @@ class Ask:
     prefix: str = ""  # the part of the answer that the client already has, when a stream is resumed
     prefix_model: str | None = None  # the revision that said it; None: the stack's own
     priority: str = "standard"
+    tenant: str = ""
+    guided: bool = False  # the answer must be a JSON object
 
     def request(self) -> dict[str, Any]:
         """What the answer depends on beside the revisions: with the template's, enough to run the turn again."""
@@ -53,6 +57,8 @@ class Ask:
     def request_sha(self) -> str:
         """A digest of what must not differ between two requests with one idempotency key."""
         parts = [self.session, self.value, self.messages, self.seed, self.max_tokens]
+        if self.guided:
+            parts.append("guided")
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,6 +88,7 @@ class Running:
     tokens_max: int | None = None  # more is a fault of the configuration, and fails the turn
     asked: int = 0  # requests to providers
     replayed: bool = False
+    recalled: bool = False  # from the cache
     answer_sha: str | None = None
     readers: int = 0
     left_at: float = 0.0
@@ -107,6 +114,8 @@ class Upstream:
 
     session: aiohttp.ClientSession
     pool: Pool
+    cache: Cache
+    registry: Registry
     journal: Channel
     metrics: Metrics
     mutants: frozenset[str] = frozenset()
@@ -170,8 +179,10 @@ async def _outcome(turn: Running, up: Upstream) -> dict[str, Any]:
     if place["state"] == "done":
         turn.replayed = True
         return _stored(turn, place["outcome"])
+    if ask.guided and ask.prefix:  # what keeps an answer well-formed is not where it was
+        raise _TurnFailedError(502, "guided_not_resumable", "a guided answer cannot be resumed")
     turn.tokens = list(oracle.split(ask.prefix))
-    finish, usage = await _generate(turn, up)
+    finish, usage = await _recall_or_generate(turn, up)
     if turn.tokens_max is not None and len(turn.tokens) > turn.tokens_max:
         raise _TurnFailedError(502, "over_limit", f"more than {turn.tokens_max} tokens")
     text = "".join(turn.tokens)
@@ -217,6 +228,30 @@ async def _commit(up: Upstream, op: str, body: dict[str, Any]) -> dict[str, Any]
         up.metrics.observe(f"gw_{op}_seconds", time.monotonic() - began)
 
 
+async def _recall_or_generate(turn: Running, up: Upstream) -> tuple[str, dict[str, int]]:
+    """Take the answer from the cache, or generate it; a stream that is being resumed is generated."""
+    ask, cache = turn.ask, up.cache
+    if not cache.ttl_s or ask.prefix or not up.registry.flag("cache"):
+        return await _generate(turn, up)
+    pins = {"model": PINS.model, "tokenizer": PINS.tokenizer, "template": turn.template}
+    asked = {"messages": ask.messages, "seed": ask.seed, "max_tokens": ask.max_tokens, "guided": ask.guided}
+    made: list[tuple[str, dict[str, int]]] = []
+
+    async def generate() -> Kept | None:
+        finish, usage = await _generate(turn, up)
+        made.append((finish, usage))
+        whole = turn.model == PINS.model and bool(turn.tokens)
+        kept = Kept(tokens=tuple(turn.tokens), finish=finish, usage=usage, sha=turn.answer_sha, at=time.monotonic())
+        return kept if whole else None
+
+    kept = await cache.through(cache.key(ask.tenant, pins, asked), generate)
+    if kept is None:
+        return made[0]
+    turn.tokens, turn.answer_sha, turn.recalled = list(kept.tokens), kept.sha, True
+    turn.step()
+    return kept.finish, dict(kept.usage)
+
+
 async def _generate(turn: Running, up: Upstream) -> tuple[str, dict[str, int]]:
     """Stream from a provider into the turn; its finish reason and usage."""
     tries = 3 if RETRY_STORM in up.mutants else 1
@@ -244,6 +279,8 @@ async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tupl
         "stream": True,
         "continue_from": len(turn.tokens),
     }
+    if ask.guided:
+        body["response_format"] = {"type": "json_object"}
     if turn.template != PINS.template:  # only then: other servers know no pins
         model = provider.model or PINS.model
         body["pins"] = {"model": model, "tokenizer": PINS.tokenizer, "template": turn.template}
@@ -291,4 +328,6 @@ async def _follow_engine(turn: Running, reply: aiohttp.ClientResponse, up: Upstr
                 up.metrics.count("gw_wasted_tokens_total", len(words))
         if turn.abandoned() and ZOMBIES not in up.mutants:
             raise _TurnFailedError(502, "abandoned", "nobody reads this answer")
+    if EMPTY_IS_FINE in up.mutants and not turn.tokens:
+        return "stop", {}
     raise _TurnFailedError(502, "engine_failed", "the engine's stream ended without its terminator")

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports" / "truth"
 DOCS = ROOT / "docs"
 PROOFS = DOCS / "truth.jsonl"  # kept with the code: what was proven where cannot be asked of a fresh clone otherwise
-STACKS = ("genai", "genai-small")
+STACKS = ("genai", "genai-jobs", "genai-small")
 _RUN_S, _UNDO_S = 300, 60
 
 
@@ -44,7 +44,9 @@ def drills() -> list[str]:
     """The experiments on the reference stack, by name: those with a timeline or a wait of their own on one of its sizes."""
     files = sorted((ROOT / "experiments").glob("*.yaml"))
     return [
-        path.stem for path in files if path.stem != "base" and load(str(path), None, None).value.stack.name in STACKS
+        path.stem
+        for path in files
+        if path.stem not in ("base", "small") and load(str(path), None, None).value.stack.name in STACKS
     ]
 
 

@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 
 from harness.cli.documents import load
+from harness.reference.mutants import MUTANTS
 from harness.registry import catalog
 
-__all__ = ["CHECKS", "ROWS", "Named", "Row", "document", "proofs_of"]
+__all__ = ["CHECKS", "DRILLS", "ROWS", "Named", "Row", "document", "proofs_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,21 +102,21 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Recovery tested under realistic load",
-        has="open-loop streamed chat in sessions; Poisson; heavy tails are options of the profile `chat`",
-        experiments=("region-kill", "no-fault"),
-        proofs=("durable",),
+        has="open-loop streamed chat in sessions; `chat-mix`: unlike clients, heavy tails, gamma arrivals",
+        experiments=("region-kill", "quiet-mix"),
+        proofs=("data_loss",),
     ),
     Row(
         asked="Inference under way survives the switchover: exact, resumed, or an explicit error",
-        has="every stream checked against the digest of its answer",
-        experiments=("stream-cut",),
-        proofs=("resume", "exactly-once", "mid_stream"),
+        has="every stream checked against the digest of its answer, and against the oracle",
+        experiments=("stream-cut", "stream-faults", "cell-kill"),
+        proofs=("resume",),
     ),
     Row(asked="Everything automated, drills in CI", has="`run --json`, exit codes, `--expect`, JUnit; `make truth`"),
     Row(asked="Identical environments from code, no drift", has="one stack file; drift is not looked for"),
     Row(
         asked="Latency, errors, budgets and backlog observed",
-        has="`/metrics` on every process; burn rate and budget computed from the run",
+        has="`/metrics` on every process; telemetry that serving never waits for; burn rate and budget of the run",
         experiments=("region-kill",),
         proofs=("budget.availability",),
     ),
@@ -145,7 +146,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         asked="Replay that resumes exactly where it stopped",
         has="idempotency keys; stored outcomes; streams resumed by token",
-        experiments=("stream-cut", "provider-brownout"),
+        experiments=("stream-cut", "provider-brownout", "lost-ack"),
         proofs=("exactly-once", "session-order"),
     ),
     Row(
@@ -179,7 +180,12 @@ ROWS: tuple[Row, ...] = (
         experiments=("providers-out",),
         proofs=("availability", "recovery_time"),
     ),
-    Row(asked="A cache of recent prompts that never serves stale answers", has="none"),
+    Row(
+        asked="A cache of recent prompts that never serves stale answers",
+        has="a short-lived cache keyed by every revision and the tenant; one asks for many",
+        experiments=("cache-stale",),
+        proofs=("availability", "probe.herd.max", "probe.cache-hits.last"),
+    ),
     Row(
         asked="Sovereignty under failover",
         has="tenants by cell; edges and gateways refuse to spill",
@@ -198,12 +204,32 @@ ROWS: tuple[Row, ...] = (
         experiments=("region-kill", "cell-kill"),
         proofs=("recovery_time.return", "probe.repl-lag.last"),
     ),
-    Row(asked="Forecast and elastic scaling; affinity; rebalancing", has="none"),
+    Row(
+        asked="Work that waits: drained after an outage, done once, set aside when it keeps failing",
+        has="a job queue with leases, a ledger by key and dead letters",
+        experiments=("backlog",),
+        proofs=("exactly-once", "durable", "probe.dead.last", "probe.oldest.max"),
+    ),
+    Row(
+        asked="Static stability: serving without the control plane",
+        has="edges go on with the route they knew; telemetry is dropped, never waited for",
+        experiments=("controller-loss",),
+        proofs=("recovery_time", "availability"),
+    ),
+    Row(
+        asked="Forecast and elastic scaling; affinity; rebalancing",
+        has="none; a job queue works off a backlog with as many workers as there are",
+    ),
     Row(
         asked="RTOs written down; runbooks with exact steps; tabletop and full-scale drills",
         has="objectives, runbooks and a drill document",
     ),
-    Row(asked="Incident communication and a status page outside the region", has="none"),
+    Row(
+        asked="Incident communication and a status page outside the region",
+        has="a collector outside all regions: public status, alerts; no words by people",
+        experiments=("sovereignty",),
+        proofs=("alert.CellDown.fires", "probe.status.last"),
+    ),
 )
 
 CHECKS: dict[str, Named] = {
@@ -217,27 +243,56 @@ CHECKS: dict[str, Named] = {
     "C08": Named(what="replay changes nothing; states converge", ours="converged", kind="check", note="by contents"),
     "C09": Named(what="hash chain, signatures, clocks"),
     "C10": Named(what="one primary; old epochs fenced", ours="durable", kind="check", note="`single-writer` is in no experiment"),
-    "C11": Named(what="goodput back after the fault", ours="recovery_time", kind="objective"),
+    "C11": Named(what="goodput back after the fault", ours="recovery_time", kind="objective", note="`overload-dip`"),
     "C12": Named(what="amplification, wasted work, Retry-After", ours="attempts", kind="objective", note="waste: `probe.wasted`"),
     "C13": Named(what="the standby inside its capacity", ours="probe.waiting", kind="objective", note="`standby-overload`"),
     "C14": Named(what="shed by priority, with Retry-After", ours="good", kind="objective", note="`standby-overload`, by group"),
     "C15": Named(what="detection in time, no false ejection", ours="probe.promotions", kind="objective", note="`region-hiccup`"),
     "C16": Named(what="no flapping", ours="probe.promotions", kind="objective", note="`region-flap`"),
     "C17": Named(what="revisions and disclosure true", ours="good", kind="objective", note="the oracle of what is declared"),
-    "C18": Named(what="no stale or foreign answer from a cache"),
-    "C19": Named(what="backlog drained, jobs once", ours="exactly-once", kind="check", note="no job queue in the stack"),
+    "C18": Named(what="no stale or foreign answer from a cache", ours="availability", kind="objective", note="`cache-stale`"),
+    "C19": Named(what="backlog drained, jobs once", ours="exactly-once", kind="check", note="`backlog`"),
     "C20": Named(what="error budget within its limit", ours="budget.SLO", kind="objective"),
     "C21": Named(what="static stability", ours="recovery_time", kind="objective", note="`controller-loss`"),
     "C22": Named(what="blast radius as declared", ours="good", kind="objective", note="the other cell"),
     "C23": Named(what="residency", ours="probe.foreign-bytes", kind="objective", note="`sovereignty`"),
     "C24": Named(what="authorisation, secrets, abuse", ours="recovery_time", kind="objective", note="`key-rotation`"),
     "C25": Named(what="digests equal across regions"),
-    "C26": Named(what="alert and status in time", ours="alert.NAME.fires", kind="objective", note="alerts only"),
-    "C27": Named(what="runbook steps in order, timed", ours="drill", kind="verdict", note="steps of a drill document"),
-    "C28": Named(what="no empty or garbage answer counted good", ours="good", kind="objective", note="wrong content is bad"),
+    "C26": Named(what="alert and status in time", ours="alert.NAME.fires", kind="objective", note="`sovereignty`"),
+    "C27": Named(what="runbook steps in order, timed", ours="drill", kind="verdict"),
+    "C28": Named(what="no empty or garbage answer counted good", ours="availability", kind="objective"),
     "C29": Named(what="first token and gaps within limits", ours="ttft.p95", kind="objective"),
     "C30": Named(what="evidence: the fault bit, the load was valid", ours="INCONCLUSIVE", kind="verdict"),
 }  # fmt: skip
+
+
+DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "D01": ("region kill mid-stream", ("region-kill", "cell-kill"), ""),
+    "D02": ("power loss and replay", (), "no power loss, no staged restore"),
+    "D03": ("failover, surge, metastable overload", ("standby-overload", "overload-dip"), ""),
+    "D04": ("lying health", ("region-pause", "region-hiccup", "provider-brownout"), ""),
+    "D05": ("partition and split brain", ("split-regions", "region-kill-async", "lag-then-kill"), ""),
+    "D06": (
+        "stream faults",
+        ("stream-cut", "stream-faults", "clients-leave"),
+        "six of the twelve shapes, at one position",
+    ),
+    "D07": ("429 storm", ("provider-throttled",), "Retry-After in seconds and absent; no 402"),
+    "D08": ("poison configuration", ("bad-config",), "no oscillation, no delayed poison"),
+    "D09": ("version skew", ("prompt-published",), "templates; sessions are not pinned to a release"),
+    "D10": ("lost acknowledgement", ("lost-ack",), "no bill to compare with"),
+    "D11": ("failback and flapping", ("region-flap",), "no ramp: there is no failback"),
+    "D12": ("backlog drain", ("backlog",), "apart from interactive load"),
+    "D13": ("control plane loss", ("controller-loss",), "controller and collector; no break-glass"),
+    "D14": ("DNS failover", (), "no name server"),
+    "D15": ("slow brownout", ("providers-out", "slow-link"), "no share that shifts with slowness"),
+    "D16": ("cache stampede and staleness", ("cache-stale",), ""),
+    "D17": ("cold prefix failover", (), "the engine has no prefix cache"),
+    "D18": ("credential expiry in failover", ("key-rotation",), "no replayed or forged frames"),
+    "D19": ("sovereignty under failover", ("sovereignty",), ""),
+    "D20": ("full game day", (), "`drills/quarterly-region-loss.yaml` is a smaller one"),
+}
+"""Of the twenty drills: what it is about, our experiments (each carries the number as a tag), what of it is missing."""
 
 
 @cache
@@ -247,6 +302,11 @@ def proofs_of(experiment: str) -> frozenset[str]:
     return frozenset(check.name for check in spec.checks) | frozenset(
         one.predicate.measure.name for one in spec.objectives
     )
+
+
+@cache
+def _tags(experiment: str) -> frozenset[str]:
+    return frozenset(load(experiment, None, None).value.tags)
 
 
 def document(root: Path) -> str:
@@ -273,6 +333,30 @@ def document(root: Path) -> str:
     lines += [
         "",
         f"{len(ROWS) - holes} of {len(ROWS)} are proven at least in part, {holes} are holes.",
+        "",
+        "## The twenty drills",
+        "",
+        "| | about | experiments | not in them |",
+        "|---|---|---|---|",
+    ]
+    for number, (about, names, missing) in DRILLS.items():
+        for name in names:
+            if number not in _tags(str(root / "experiments" / f"{name}.yaml")):
+                raise LookupError(f"{name} is not tagged {number}")
+        lines.append(f"| {number} | {about} | {', '.join(f'`{name}`' for name in names) or '**hole**'} | {missing} |")
+    lines += [
+        "",
+        "## The thirty deliberate weaknesses",
+        "",
+        "| | ours | found by |",
+        "|---|---|---|",
+    ]
+    for number in (f"M{one:02}" for one in range(1, 31)):
+        kin = [(name, mutant) for name, mutant in sorted(MUTANTS.items()) if number in mutant.kin.split("+")]
+        ours = ", ".join(f"`{name}`" for name, _ in kin) or "**hole**"
+        found = ", ".join(f"`{mutant.experiment}` → `{mutant.expect.partition(':')[2]}`" for _, mutant in kin)
+        lines.append(f"| {number} | {ours} | {found} |")
+    lines += [
         "",
         "## The thirty checks, by our names",
         "",

@@ -83,7 +83,9 @@ def test_every_mutant_is_meant_for_a_drill_that_states_what_must_find_it() -> No
         verdict, _, cause = mutant.expect.partition(":")
         assert mutant.experiment in there, name
         assert Verdict(verdict) is (Verdict.FAIL if cause else Verdict.PASS), name
-        assert not cause or cause in coverage.proofs_of(str(ROOT / f"experiments/{mutant.experiment}.yaml")), name
+        assert not cause or cause.partition("{")[0] in coverage.proofs_of(
+            str(ROOT / f"experiments/{mutant.experiment}.yaml")
+        ), name
 
 
 def test_some_mutant_is_benign() -> None:

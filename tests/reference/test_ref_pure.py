@@ -38,6 +38,7 @@ def test_mutants_are_parsed_from_flags_and_environment(monkeypatch: pytest.Monke
     assert parse_mutants(["no-idempotency,shallow-health"]) == {"no-idempotency", "shallow-health"}
     monkeypatch.setenv("GENAI_MUTANT", "ack-before-replicate")
     assert parse_mutants([]) == {"ack-before-replicate"}
+    assert parse_mutants(["metastable"]) > {"no-admission", "retry-storm"}  # a pair brings its parts
     with pytest.raises(ValueError, match="unknown name 'no-such'"):
         parse_mutants(["no-such"])
 

@@ -100,7 +100,10 @@ class ChatUser(HttpUser):
         for number in range(self.turns):
             if number and self.think_s > 0:
                 await asyncio.sleep(self._drawn(self.think_s, self.think_sigma))
-            await self._turn(max(1, round(self._drawn(self.max_tokens, self.max_tokens_sigma))))
+            await self._turn(self._length())
+
+    def _length(self) -> int:
+        return max(1, round(self._drawn(self.max_tokens, self.max_tokens_sigma)))
 
     def _drawn(self, median: float, sigma: float) -> float:
         """Log-normal: its median, and the standard deviation of its logarithm; the median itself for a sigma of 0."""
@@ -159,7 +162,7 @@ class ChatUser(HttpUser):
             "messages": [{"role": "user", "content": self._prompt(value)}],
             "max_tokens": max_tokens,
             "stream": self.stream,
-        }
+        } | self.extras()
         async with (
             self.op("append", key=self.session, value=value, idem=idem) as op,
             self.wire.request("POST", self.path, json=request, headers=headers) as reply,
@@ -180,6 +183,10 @@ class ChatUser(HttpUser):
                 op.expect(got, sha)
                 if self.stream:
                     op.result = {"exact": got == sha}
+
+    def extras(self) -> dict[str, Any]:
+        """Whatever else a profile of your own puts into the request."""
+        return {}
 
     def judge(self, op: OpContext, request: dict[str, Any], reply: HttpReply, text: str) -> None:
         """Whatever a profile of your own knows of a right answer: call `op.expect(got, want)` on a whole answer here."""
