@@ -244,11 +244,11 @@ async def test_the_share_that_is_lost_is_the_share_that_was_asked_for(pair: Pair
     state = await injector.prepare(pair.target, pair.world)
     await injector.apply(state, pair.world)
     try:
-        counted = await nft.count(state.table)
+        counted = await nft.count(state.cut.table)
         async with asyncio.timeout(30):
             while counted["met_out"].packets < 2000:
-                await injector._stir(state, pair.world)
-                counted = await nft.count(state.table)
+                await injector._cut._stir(state.cut, pair.world)
+                counted = await nft.count(state.cut.table)
         evidence = await injector.witness(state, pair.world)
         assert evidence.present
     finally:
