@@ -9,10 +9,11 @@ from dataclasses import replace
 from itertools import combinations, permutations
 
 import pytest
-from generate import CHECKED, MUTATIONS, STEP, Made, Mutant, valid
+from generate import CHECKED, STEP, Made, valid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from literal import CALM, Script, judge, verdicts
+from mutations import MUTATIONS, Mutant
 
 from harness.check.context import CheckContext
 from harness.history.events import PhaseEvent, SignalEvent

@@ -7,9 +7,10 @@ import random
 
 import pyarrow as pa
 import pytest
-from generate import MUTATIONS, valid
+from generate import valid
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import MUTATIONS
 
 from harness.check.flat import lists_of_texts
 from harness.check.ground import Ground
