@@ -60,6 +60,10 @@ def run(
     times: Annotated[
         int | None, typer.Option(min=1, help="How often to run it; default: `runs.times` of the file.")
     ] = None,
+    locust_workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Locust over a master and so many workers here; more may join it: see docs."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Run an experiment: start or attach, steady state, break, heal, read back, judge, report. Exit codes: see README."""
@@ -68,6 +72,8 @@ def run(
     from harness.run.permit import Consent
     from harness.run.repeat import seeds
 
+    if locust_workers is not None:
+        sets = [*(sets or ()), f"load.locust.workers={locust_workers}"]
     spec = _experiment(experiment, sets, profile, frozen)
     if expect is not None:
         _check_expected(expect)
@@ -273,6 +279,7 @@ def carry_out(
             run_dir.write_inputs(plan.experiment.origin.documents)
             run_dir.write(SUBJECT, subject_text(plan))
             facts = (*facts, subject_note(plan))
+            _invite(plan)
             say(f"run {run_dir.run_id}, at most {format_duration(plan.longest_ns)}; Ctrl-C puts everything back")
             try:
                 asyncio.run(_conduct(plan, run_dir, locks, (*facts, *finished), listen))
@@ -282,6 +289,17 @@ def carry_out(
     except UnsafeError:
         run_dir.discard()
         raise
+
+
+def _invite(plan: Plan) -> None:
+    """Say how workers elsewhere join, when the load awaits any."""
+    crew = plan.experiment.load.crew
+    if crew is not None and crew.remote:
+        host, _, port = str(crew.bind).rpartition(":")
+        say(
+            f"awaiting {crew.remote} Locust worker(s) from elsewhere; on each: "
+            f"locust -f - --worker --master-host {host} --master-port {port}"
+        )
 
 
 def _finish(run_dir: Path, notes: list[NoteEvent]) -> None:

@@ -11,7 +11,7 @@ from harness.history.history import History
 from harness.judge.objectives import steady_status
 from harness.judge.observe import Case
 from harness.judge.trust import finest_resolution_ns, is_doubt
-from harness.measure.facts import is_sealed, load_report
+from harness.measure.facts import clock_error_ns, is_sealed, load_report
 from harness.measure.good import steady_span
 from harness.model.ports import LoadReport
 from harness.model.result import FaultResult, ObjectiveResult, Reason, Safety, StepResult, Validity
@@ -50,6 +50,7 @@ def validity(case: Case, steady: tuple[Status, Status]) -> Validity:
         gc_pause_max_ns=max(gaps, default=None),
         run_delay_ns=max(delays, default=None),
         closed_loop=report.closed_loop if report else False,
+        clock_error_ns=clock_error_ns(case.history),
         unread=report.unread[:100] if report else (),
         final_reads=int(np.count_nonzero(finals)),
         steady_state_met=met[steady[0]],

@@ -124,7 +124,10 @@ def findings(
         found.append(Finding(severity="low", text=f"{late}: only objectives that stand all the same were decided"))
     if known.closed_loop:
         found.append(
-            Finding(severity="medium", text="closed loop: a slow stack slows the load, and harm is understated")
+            Finding(
+                severity="medium",
+                text="closed loop: a slow stack slows the load, and harm is understated; Impact shows when nothing was asked",
+            )
         )
     if measures.recovery.recovered_by == "stack":
         found.append(Finding(severity="strength", text="the stack recovered by itself, before the fault was put back"))

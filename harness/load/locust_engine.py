@@ -1,5 +1,6 @@
 """The `locust` engine: somebody's locustfile, unmodified, in Locust itself; every request event becomes an op. Closed loop.
 
+In one process, or over Locust's own master and workers (`LoadJob.crew`): ours on this machine, others that join from elsewhere.
 Locust tells of a request when it has ended, so that one still open when Locust is ended has no record: the drain lets each user
 finish what it is at, and what Locust counted is compared with what was told. There are no final reads and no values.
 """
@@ -7,67 +8,56 @@ finish what it is at, and what Locust counted is compared with what was told. Th
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from harness.errors import HarnessBug, SpecError, UnsafeError
-from harness.load import locust_ops
-from harness.load.record import PART_ROWS, Recorder, warm_up, write_part
+from harness.load.locust_crew import Crew
+from harness.load.locust_process import (
+    GRACE_S,
+    Lines,
+    Orders,
+    Program,
+    free_bind,
+    local_command,
+    master_command,
+    worker_command,
+)
+from harness.load.record import warm_up, write_part
 from harness.load.wire import batch_from_json
 from harness.model.arrivals import arrival_from_json
-from harness.model.ports import LiveBatch, LoadJob, LoadReport, WorkerReport
+from harness.model.experiment import LocustCrew
+from harness.model.ports import LiveBatch, LoadJob, LoadReport
 from harness.units import NS_PER_S
 
 __all__ = ["LocustEngine"]
 
 _START_S = 60.0
 _TICK_S = 0.1
-_GRACE_S = 5.0
 _TAIL = 4096
-
-
-class _Lines(asyncio.Protocol):
-    """The pipe from the plug-in, cut into messages."""
-
-    def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
-        self._take, self._rest = take, b""
-        self.closed = asyncio.Event()
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._take(json.loads(line))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self.closed.set()
 
 
 class LocustEngine:
     """An `Engine` (see `model.ports`). `profile` is a locustfile; `users` of the arrivals is how many users Locust runs."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._head: Program | None = None  # Locust itself, or the master
+        self._workers: list[Program] = []
+        self._orders: Orders | None = None
         self._job: LoadJob | None = None
-        self._recorder: Recorder | None = None
-        self._started = asyncio.Event()
-        self._lines = _Lines(self._take)
+        self._crew: Crew | None = None
+        self._lines: Lines | None = None
         self._transports: list[asyncio.BaseTransport] = []
         self._ticking: asyncio.TimerHandle | None = None
         self._sink: Callable[[LiveBatch], None] | None = None
         self._sink_error: Exception | None = None
-        self._strays: list[str] = []
-        self._counted: int | None = None
         self._log: IO[bytes] | None = None
         self._report: LoadReport | None = None
         self._stopping = False
@@ -87,42 +77,41 @@ class LocustEngine:
             raise UnsafeError("engine locust: Locust is not installed", remedy="pip install 'blackstart[locust]'")
         self._job, self._sink = job, sink
         os.makedirs(job.out_dir, exist_ok=True)
-        self._recorder = Recorder(0, Path(job.out_dir))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the engine
         stop_s = max(1, round((job.deadline_ns or 4 * job.timeout_ns) / NS_PER_S))
         await asyncio.to_thread(warm_up)
-        await self._spawn(_command(job, spec.users, stop_s))
-        begun = asyncio.ensure_future(self._started.wait())
-        ended = asyncio.ensure_future(self._lines.closed.wait())
         try:
-            await asyncio.wait({begun, ended}, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
-            if not self._started.is_set():
-                raise UnsafeError(f"Locust did not come up: {self._tail()}")
+            if job.crew is None:
+                await self._spawn_local(job, spec.users, stop_s)
+            else:
+                await self._spawn_crew(job, spec.users, stop_s, job.crew)
+            await self._come_up()
         except BaseException:
             self._stopping = True
             await self._end()
             self._writer.shutdown()
             self._log.close()
             raise
-        finally:
-            begun.cancel()
-            ended.cancel()
         self._tick()
 
     async def stop_arrivals(self) -> None:
-        """See `Engine`: users finish the task that they are at, and begin none. Locust has no halt without an end."""
+        """See `Engine`: users finish the task that they are at, and begin none. Locust alone has no halt without an end."""
         self._stopping = True
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        if self._orders is not None:
+            self._orders.send({"t": "stop"})
+        elif self._head is not None:
+            self._head.ask_to_end()
         self._check_sink()
 
     async def drain(self, limit_ns: int) -> None:
         """See `Engine`."""
+        crew, lines = self._armed()
         try:
-            async with asyncio.timeout(limit_ns / NS_PER_S + _GRACE_S):
-                await self._lines.closed.wait()
+            async with asyncio.timeout(limit_ns / NS_PER_S + GRACE_S):
+                while not lines.closed.is_set() and not (self._orders is not None and crew.told_all(self._gone())):
+                    await asyncio.sleep(0.01)
         except TimeoutError:
-            self._strays.append("did not end within the drain")
+            crew.stray("did not end within the drain")
         await self._flushed()
         self._check_sink()
 
@@ -135,52 +124,113 @@ class LocustEngine:
             self._stopping = True
             if self._ticking is not None:
                 self._ticking.cancel()
+            codes = {
+                number: program.code for number, program in enumerate(self._workers)
+            }  # of those that did on their own
+            said = self._tail()  # before the master prints its tables
             await self._end()
             await self._flushed()
             self._writer.shutdown()
+            if self._head is not None and self._orders is None:
+                codes, said = {0: self._head.code}, self._tail()
             self._report = LoadReport(
                 engine="locust",
                 profile="" if self._job is None else self._job.profile,
                 model=None,
                 closed_loop=True,
-                workers=(self._account(),),
+                workers=() if self._crew is None else self._crew.accounts(codes, said),
             )
             if self._log is not None and not self._log.closed:
                 self._log.close()
         return self._report
 
+    def mark(self, what: str) -> None:
+        """See `Markable`. Locust in one process has our clock and is told nothing."""
+        if self._orders is not None and not self._orders.send({"t": "mark", "what": what[:200]}) and self._crew:
+            self._crew.stray(f"was not told of {what}")
+
     def dead(self) -> Sequence[int]:
         """See `Engine`."""
-        gone = self._process is not None and self._process.poll() is not None
-        return (0,) if gone and not self._stopping else ()
+        if self._stopping or self._crew is None or self._head is None:
+            return ()
+        if self._head.code is not None:
+            return tuple(member.number for member in self._crew.members) or (0,)
+        return tuple(sorted(self._gone() | {member.number for member in self._crew.members if member.gone}))
 
-    # ---- the process ------------------------------------------------------------------------------------------------
+    # ---- the processes ----------------------------------------------------------------------------------------------
 
-    async def _spawn(self, command: list[str]) -> None:
+    async def _spawn_local(self, job: LoadJob, users: int, stop_s: int) -> None:
+        self._crew = Crew(Path(job.out_dir), job.origin_ns, 1)
+        await self._spawn_head(local_command(job, users, stop_s))
+
+    async def _spawn_crew(self, job: LoadJob, users: int, stop_s: int, crew: LocustCrew) -> None:
+        bound = crew if crew.bind is not None else replace(crew, bind=free_bind())
+        self._crew = Crew(Path(job.out_dir), job.origin_ns, crew.workers)
+        reader, writer = os.pipe()
+        try:
+            self._orders = Orders(writer)
+            await self._spawn_head(master_command(job, users, stop_s, bound), reader)
+        finally:
+            os.close(reader)
+        assert self._log is not None and bound.bind is not None
+        for number in range(crew.workers):
+            told = {"BLACKSTART_LOCUST_WORKER": str(number)}
+            self._workers.append(Program(worker_command(job, bound.bind), self._log, told))
+
+    async def _spawn_head(self, command: list[str], orders: int | None = None) -> None:
+        """Start the process that the plug-in's pipe leads to."""
+        assert self._log is not None and self._crew is not None
+        lines = self._lines = Lines(self._crew.take)
+        reader, writer = os.pipe()
+        told = {"BLACKSTART_LOCUST_FD": str(writer)}
+        if orders is not None:
+            told["BLACKSTART_LOCUST_ORDERS"] = str(orders)
+        try:
+            self._head = Program(command, self._log, told, (writer,) if orders is None else (writer, orders))
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
         loop = asyncio.get_running_loop()
-        assert self._log is not None
-        self._process, reader = _process(command, self._log)
-        transport, _ = await loop.connect_read_pipe(lambda: self._lines, os.fdopen(reader, "rb"))
+        transport, _ = await loop.connect_read_pipe(lambda: lines, os.fdopen(reader, "rb"))
         self._transports.append(transport)
 
-    async def _end(self) -> None:
-        """The process is gone when this returns: asked first, then forced; what it still told is taken."""
-        process = self._process
-        if process is None:
+    async def _come_up(self) -> None:
+        """Return when the load has begun. Raises UnsafeError when it does not, saying who is missing."""
+        crew, lines = self._armed()
+        until_s = time.monotonic() + _START_S
+        while not crew.begun and not lines.closed.is_set() and time.monotonic() < until_s:
+            if any(program.code is not None for program in self._workers):
+                break
+            await asyncio.sleep(0.01)
+        if crew.begun:
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if process.poll() is None:
-                process.send_signal(number)
-            until_s = time.monotonic() + _GRACE_S
-            while process.poll() is None and time.monotonic() < until_s:
-                await asyncio.sleep(0.01)
+        wanted = None if self._job is None else self._job.crew
+        missing = "" if wanted is None else f", {len(crew.members)} of {wanted.workers + wanted.remote} workers joined"
+        raise UnsafeError(f"Locust did not come up{missing}: {self._tail()}")
+
+    async def _end(self) -> None:
+        """Nothing of Locust is left when this returns; what it still told is taken."""
+        programs = [program for program in (self._head, *self._workers) if program is not None]
+        async with asyncio.TaskGroup() as ending:
+            for program in programs:
+                ending.create_task(program.end())
+        if self._orders is not None:
+            self._orders.close()
+        if self._lines is None:
+            return
         try:
-            async with asyncio.timeout(_GRACE_S):
+            async with asyncio.timeout(GRACE_S):
                 await self._lines.closed.wait()
         except TimeoutError:  # a child of the locustfile's holds the pipe
-            self._strays.append("something that the locustfile started outlived it")
+            self._armed()[0].stray("something that the locustfile started outlived it")
         for transport in self._transports:
             transport.close()
+
+    def _gone(self) -> set[int]:
+        """Workers of ours that have ended."""
+        return {number for number, program in enumerate(self._workers) if program.code is not None}
 
     def _tail(self) -> str:
         if self._log is None or self._log.closed:
@@ -189,71 +239,29 @@ class LocustEngine:
         self._log.seek(max(0, self._log.tell() - _TAIL))
         return self._log.read().decode(errors="replace").strip()[-400:] or "it said nothing"
 
-    def _account(self) -> WorkerReport:
-        recorder, code = self._recorder, None if self._process is None else self._process.poll()
-        told = 0 if recorder is None else recorder.started_count
-        strays = list(dict.fromkeys(self._strays))[:3]
-        # 1 is how Locust says that some requests failed; with a last word it ended as it should
-        well = self._counted is not None and code in (0, 1)
-        if self._counted is not None and self._counted != told:
-            well = False
-            strays.insert(0, f"Locust counted {self._counted} requests and told {told}")
-        return WorkerReport(
-            worker=0,
-            exit_code=0 if well else (code or -1),
-            started_count=told,
-            ended_count=0 if recorder is None else recorder.ended_count,
-            dropped_count=0,
-            late_p50_ns=None,
-            late_p99_ns=None,
-            late_max_ns=None,
-            run_delay_ns=None,
-            cpu_ratio=None,
-            gc_pause_max_ns=None,
-            error="; ".join(strays) or (None if well else f"Locust ended with {code}: {self._tail()}"),
-        )
+    def _armed(self) -> tuple[Crew, Lines]:
+        if self._crew is None or self._lines is None:
+            raise HarnessBug("engine locust was not started")
+        return self._crew, self._lines
 
     # ---- what it tells ----------------------------------------------------------------------------------------------
 
-    def _take(self, message: dict[str, Any]) -> None:
-        assert self._recorder is not None and self._job is not None
-        if message["t"] == "op":
-            op = locust_ops.EndedOp(self._recorder.next_id(), message, self._job.origin_ns)
-            self._recorder.started(op)
-            self._recorder.ended(op.op, op.row)
-        elif message["t"] == "start":
-            self._started.set()
-        elif message["t"] == "stray":
-            self._strays.append(message["what"])
-        elif message["t"] == "end":
-            self._counted = message["requests"]
-
     def _tick(self) -> None:
         self._ticking = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        recorder, job = self._recorder, self._job
-        assert recorder is not None and job is not None and self._sink is not None
-        ended, dropped = recorder.take_live()
-        live = {
-            "worker": 0,
-            "at": time.monotonic_ns() - job.origin_ns,
-            "ended": ended,
-            "open": [],
-            "dropped": dropped,
-            "started": recorder.started_count,
-            "late": None,
-        }
-        try:
-            self._sink(batch_from_json(live))
-        except Exception as exc:  # kept, and raised by the next call
-            self._sink_error = self._sink_error or exc
-        if recorder.waiting_count >= PART_ROWS or time.monotonic() - self._wrote_s > 1:
+        crew, _ = self._armed()
+        assert self._sink is not None
+        for live in crew.live():
+            try:
+                self._sink(batch_from_json(live))
+            except Exception as exc:  # kept, and raised by the next call
+                self._sink_error = self._sink_error or exc
+        if crew.much_waits or time.monotonic() - self._wrote_s > 1:
             self._flush()
 
     def _flush(self) -> None:
         self._wrote_s = time.monotonic()
-        part = None if self._recorder is None else self._recorder.take_part()
-        if part is not None:
-            self._writing.append(self._writer.submit(write_part, *part))
+        if self._crew is not None:
+            self._writing += [self._writer.submit(write_part, *part) for part in self._crew.parts()]
 
     async def _flushed(self) -> None:
         """Everything that was told is on disk. Raises what kept it from there."""
@@ -264,32 +272,3 @@ class LocustEngine:
     def _check_sink(self) -> None:
         if self._sink_error is not None:
             raise HarnessBug(f"the sink of load batches failed: {self._sink_error!r}") from self._sink_error
-
-
-def _process(command: list[str], log: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start Locust; our end of the plug-in's pipe."""
-    reader, writer = os.pipe()
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(writer,),
-            process_group=0,  # a terminal's Ctrl-C is for the conductor
-            env=os.environ | {"BLACKSTART_LOCUST_FD": str(writer)},
-        )
-    except OSError as exc:
-        os.close(reader)
-        raise UnsafeError(f"cannot start Locust: {exc}") from exc
-    finally:
-        os.close(writer)
-    return process, reader
-
-
-def _command(job: LoadJob, users: int, stop_s: int) -> list[str]:
-    plugin = Path(__file__).with_name("locust_plugin.py")
-    return [
-        sys.executable, "-m", "locust", "-f", f"{job.profile},{plugin}", "--headless", "--only-summary", "--host", job.entry,
-        "-u", str(users), "-r", str(users), "--stop-timeout", str(stop_s), "--exit-code-on-error", "0",
-    ]  # fmt: skip

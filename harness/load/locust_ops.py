@@ -21,16 +21,16 @@ _WORDS = (
 
 
 class EndedOp:
-    """One request event; open for no longer than it takes to write it down."""
+    """One request event that took `span_ns` (begin and end since the origin); open only while it is written down."""
 
-    def __init__(self, op: int, message: dict[str, Any], origin_ns: int) -> None:
+    def __init__(self, op: int, message: dict[str, Any], span_ns: tuple[int, int]) -> None:
         self.op, self.f, self.phase = op, str(message["f"]), "load"
-        self.intended_ns = int(message["sent"]) - origin_ns
+        self.intended_ns, done_ns = span_ns
         status, exc = message["status"], message["exc"]
         outcome, error = _outcome(self.f, status, exc)
         self.row: Row = (
             op, 0, "0.0", None, None, self.f, message["name"], None, None, self.intended_ns, self.intended_ns, None,
-            int(message["done"]) - origin_ns, outcome, error, status, None, None, None, None, None, None, 1, 0,
+            done_ns, outcome, error, status, None, None, None, None, None, None, 1, 0,
             message["bytes"], None, "load", False, False, False, False, None,
             0, None, None,
         )  # fmt: skip

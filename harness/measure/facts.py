@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.history.events import (
@@ -27,6 +27,7 @@ from harness.model.stack import Stack
 
 __all__ = [
     "Edge",
+    "clock_error_ns",
     "edges",
     "fault_results",
     "first_effect",
@@ -86,6 +87,13 @@ def load_report(history: History) -> LoadReport | None:
     except ValidationError:
         return None  # an account that cannot be read is no account: the judge says so
     return report
+
+
+def clock_error_ns(history: History) -> int | None:
+    """By how much an op's instants may be off, at most: those of workers on other clocks. None: all are on the run's own."""
+    report = load_report(history)
+    errors = [worker.clock_error_ns for worker in report.workers] if report else []
+    return max((error for error in errors if error is not None), default=None)
 
 
 def fault_results(history: History, plan: Plan) -> tuple[FaultResult, ...]:
@@ -175,7 +183,11 @@ def step_results(history: History, plan: Plan) -> tuple[StepResult, ...]:
 
 
 def edges(history: History, plan: Plan, faults: Iterable[FaultResult]) -> tuple[Edge, ...]:
-    """Every inject, revert and step that took place, by earliest effect (at one instant: reverts, steps, injects)."""
+    """Every inject, revert and step that took place, by earliest effect (at one instant: reverts, steps, injects).
+
+    Where ops carry instants of other machines' clocks, each effect is as much less certain as these are.
+    """
+    haze_ns = clock_error_ns(history) or 0
     found: list[Edge] = []
     for fault in faults:
         for edge, span in (("inject", fault.effect), ("revert", fault.end)):
@@ -190,6 +202,13 @@ def edges(history: History, plan: Plan, faults: Iterable[FaultResult]) -> tuple[
             found.append(
                 Edge(edge="step", id=step.id, entry=step.id, lo_ns=step.started_ns, hi_ns=hi, own=own[step.id])
             )
+    if haze_ns:
+        found = [
+            replace(
+                edge, lo_ns=max(0, edge.lo_ns - haze_ns), hi_ns=None if edge.hi_ns is None else edge.hi_ns + haze_ns
+            )
+            for edge in found
+        ]
     rank = {"revert": 0, "step": 1, "inject": 2}
     return tuple(sorted(found, key=lambda edge: (edge.lo_ns, rank[edge.edge], edge.id)))
 

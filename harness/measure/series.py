@@ -9,12 +9,16 @@ import numpy as np
 
 from harness.history.history import History
 from harness.history.table import MISSING
+from harness.measure.facts import load_report
 from harness.measure.good import Bools, Ints, error_classes, graded_ops
 from harness.measure.latency import LEAST
 from harness.model.plan import Plan
 from harness.model.result import Series
 
-__all__ = ["series"]
+__all__ = ["FINE_NS", "series", "silence"]
+
+FINE_NS = 100_000_000
+"""Closed loops are counted as finely as this, so that a stretch in which nothing was asked does not pass for health."""
 
 MOST_BUCKETS = 240
 BUCKETS_NS = tuple(int(s * 1e9) for s in (0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600))
@@ -54,7 +58,27 @@ def series(history: History, plan: Plan) -> Series:
         regions={name: counted(graded.good & (regions == code)) for code, name in enumerate(region_names)},
         prober_good=tuple(np.bincount(probe_place[inside & probes.good], minlength=total).tolist()),
         prober_bad=tuple(np.bincount(probe_place[inside & probes.bad], minlength=total).tolist()),
+        begun_per_100ms=_begun(history, graded.intended_ns - zero),
     )
+
+
+def _begun(history: History, since_ns: Ints) -> tuple[int, ...]:
+    """Ops begun per 100 ms in a closed loop; empty for an open one, whose arrivals wait for nobody."""
+    report = load_report(history)
+    if report is None or not report.closed_loop:
+        return ()
+    return tuple(np.bincount(since_ns // FINE_NS).tolist())
+
+
+def silence(begun: Sequence[int]) -> tuple[int, int, int]:
+    """Of ops begun per 100 ms: how many spans had none, and place and length of the longest stretch of such (0, 0: none)."""
+    empty, longest, length = 0, (0, 0), 0
+    for place, count in enumerate(begun):
+        length = 0 if count else length + 1
+        empty += not count
+        if length > longest[1]:
+            longest = place - length + 1, length
+    return empty, *longest
 
 
 def _quantiles(values: Ints, place: Ints, total: int, quantile: float) -> tuple[int | None, ...]:

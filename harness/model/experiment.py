@@ -22,6 +22,7 @@ __all__ = [
     "FaultEntry",
     "FinalSpec",
     "LoadSpec",
+    "LocustCrew",
     "Origin",
     "ProberSpec",
     "Repeat",
@@ -97,6 +98,18 @@ class ProberSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocustCrew:
+    """Locust over a master: so many workers of our own on this machine, so many that join from elsewhere at `bind`.
+
+    `bind` is "host:port" of the master; None: a free port of loopback, which no other machine can join.
+    """
+
+    workers: int = 0
+    remote: int = 0
+    bind: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
     """The synthetic load. `groups` maps a group to its share (they sum to 1); empty means one unnamed group.
 
@@ -115,6 +128,7 @@ class LoadSpec:
     warmup_ns: int = 2_000_000_000
     deadline_ns: int | None = None
     engine: str = "asyncio"
+    crew: LocustCrew | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -414,6 +414,9 @@ class Validity(_Value):
     gc_pause_max_ns: int | None = None
     run_delay_ns: int | None = None
     closed_loop: bool = False
+    clock_error_ns: int | None = Field(
+        default=None, description="how far ops' instants may be off; null: the run's own clock"
+    )
     unread: tuple[str, ...] = ()
     final_reads: int = 0
     steady_state_met: bool | None = None
@@ -461,6 +464,9 @@ class Series(_Value):
     )
     prober_good: tuple[int, ...] = ()
     prober_bad: tuple[int, ...] = ()
+    begun_per_100ms: tuple[int, ...] = Field(
+        default=(), description="ops begun in each 100 ms from the first bucket on; closed loops only"
+    )
 
 
 class Finding(_Value):

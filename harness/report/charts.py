@@ -10,6 +10,7 @@ from math import log10
 
 from markupsafe import Markup
 
+from harness.measure.series import FINE_NS
 from harness.model.result import Series
 from harness.report.frame import Frame, Variant, Words
 from harness.report.palette import SERIES
@@ -19,6 +20,7 @@ from harness.report.svg import fmt, line, log_ticks, nice_ticks, path, text
 from harness.units import NS_PER_S, format_duration
 
 __all__ = [
+    "begun_chart",
     "errors_chart",
     "good_shares",
     "percentile_chart",
@@ -99,6 +101,26 @@ def throughput_chart(scene: Scene, series: Series, words: Words, variant: Varian
                 body.append(path(_area_d(drawn, frame.plot.bottom), fill=fill))
             body.append(path(_line_d(drawn), stroke=colour, width=width, dash=dash))
     body += frame.bands() + frame.quiet_lines() + frame.time_axis()
+    return frame.finish(words, body)
+
+
+def begun_chart(scene: Scene, series: Series, words: Words, variant: Variant) -> Markup | None:
+    """What a closed loop began, per second, as it was every 100 ms; no empty stretch is averaged away."""
+    begun = series.begun_per_100ms
+    if not begun:
+        return None
+    fine = series.model_copy(
+        update={"bucket_ns": FINE_NS, "t_ns": tuple(series.t_ns[0] + place * FINE_NS for place in range(len(begun)))}
+    )
+    top = nice_ticks(max(begun) * NS_PER_S / FINE_NS)
+    frame = Frame(scene, variant, 90)
+    body = frame.bands() + frame.value_axis([(tick / top[-1], f"{tick:g}") for tick in top])
+    rates = [count * NS_PER_S / FINE_NS / top[-1] for count in begun]
+    for points in runs(_xs(frame, fine), _visible(scene, fine, rates)):
+        drawn = [(x, frame.y(y)) for x, y in extremes(points, POINTS)]
+        body.append(path(_area_d(drawn, frame.plot.bottom), fill="good-fill"))
+        body.append(path(_line_d(drawn), stroke="muted", width=1))
+    body += frame.quiet_lines() + frame.time_axis()
     return frame.finish(words, body)
 
 

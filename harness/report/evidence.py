@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup, escape
 
+from harness.measure.series import FINE_NS, silence
 from harness.model.result import Instants, Result, Series
 from harness.report import charts
 from harness.report.figures import lanes, stretches, waterfall
@@ -92,6 +93,7 @@ def impact_section(result: Result, scene: Scene) -> Section:
     series = result.series
     made = (
         _throughput(result, scene),
+        _begun(series, scene),
         _errors(result, scene),
         _percentiles(series, scene, "latency"),
         _percentiles(series, scene, "ttft"),
@@ -149,6 +151,43 @@ def _throughput(result: Result, scene: Scene) -> Figure | None:
         legend=(("good", _swatch("good", "good")), ("offered", _swatch("offered", "muted", "4 3"))),
         table=table("Operations offered and good, summed per row", ("From", "#Offered", "#Good"), rows),
     )
+
+
+def _begun(series: Series, scene: Scene) -> Figure | None:
+    """What a closed loop offered, finely: where it asked nothing, nothing could fail."""
+    begun = series.begun_per_100ms
+    if not begun:
+        return None
+    empty, place, length = silence(begun)
+    finding = f"In {empty:,} of {len(begun):,} spans of 100 ms nothing was asked"
+    if length > 1:
+        since = scene.at(series.t_ns[0] + place * FINE_NS)
+        finding += f", for {format_duration(length * FINE_NS)} on end from {since}"
+    finding += ": where nothing was asked nothing could fail, which is not health."
+    words = Words(name="begun", title="Requests begun, every 100 ms", finding=finding)
+    picture = _picture(lambda w, v: charts.begun_chart(scene, series, w, v), words)
+    rows = [
+        cells(
+            scene.at(series.t_ns[0] + group[0] * FINE_NS),
+            *(f"{count:,}" for count in (len(group), *_filled(begun, group))),
+        )
+        for group in chunks(len(begun), ROWS)
+    ]
+    if picture is None:
+        return None
+    heads = ("From", "#Spans of 100 ms", "#Empty", "#Begun")
+    return Figure(
+        anchor="fig-begun",
+        title="Closed loop: requests begun, per second, every 100 ms",
+        finding=finding,
+        picture=picture,
+        legend=(("begun", _swatch("begun", "muted")),),
+        table=table("Requests begun in spans of 100 ms, summed per row", heads, rows),
+    )
+
+
+def _filled(begun: Sequence[int], group: range) -> tuple[int, int]:
+    return sum(not begun[place] for place in group), sum(begun[place] for place in group)
 
 
 def _errors(result: Result, scene: Scene) -> Figure | None:

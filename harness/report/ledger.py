@@ -313,6 +313,9 @@ def validity_section(result: Result) -> Section:
         ),
         row("Open loop", "a slow stack does not slow the load", not v.closed_loop),
     ]
+    if v.clock_error_ns is not None:
+        text = f"load came from other clocks, measured to within {format_duration(v.clock_error_ns)}; effects are wider by that"
+        rows.append(cells("One clock", text, "–"))
     if v.gc_pause_max_ns is not None or v.run_delay_ns is not None:
         text = f"longest collection pause {_since(v.gc_pause_max_ns)}, waited for a processor {_since(v.run_delay_ns)}"
         rows.append(cells("Generator's own delays", text, "–"))

@@ -226,6 +226,7 @@ class Conductor:
         await self._session.traffic.rest()
         job = self._job()
         await self._engine.start(job, self._feed)
+        self.recorder.listen(self._offered.heard)
         self._offered.began(max(job.start_at_ns, self.clock.now_ns()))
         self._loading = True
         self._phase("warmup")
@@ -270,6 +271,7 @@ class Conductor:
             start_at_ns=self.clock.now_ns() + SECOND_NS,
             out_dir=str(self.run_dir.ops),
             surge_factor=surge_factor(self.plan.faults),
+            crew=load.crew,
         )
 
     def _steady_or_refuse(self) -> None:

@@ -6,14 +6,16 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 
 from harness.errors import InjectError
+from harness.history.events import Event, FaultEvent
 from harness.model.arrivals import expected_count
 from harness.model.experiment import ArrivalSpec
 from harness.model.plan import PlannedFault
-from harness.model.ports import Clock, Engine, LiveBatch, Surging
+from harness.model.ports import Clock, Engine, LiveBatch, Markable, Surging
 
 __all__ = ["OfferedLoad", "surge_factor"]
 
 _KEPT = 100
+_MARKED = ("applying", "witnessed", "reverting", "reverted")
 _NS_PER_S = 1_000_000_000
 
 
@@ -40,6 +42,11 @@ class OfferedLoad:
         """Count what one worker started and dropped."""
         self._dropped[batch.worker] += len(batch.dropped)
         self._seen[batch.worker].append((batch.at_ns, batch.started_count + self._dropped[batch.worker]))
+
+    def heard(self, event: Event) -> None:
+        """Tell workers that have clocks of their own of a fault that comes or goes."""
+        if isinstance(event, FaultEvent) and event.stage in _MARKED and isinstance(self._engine, Markable):
+            self._engine.mark(f"{event.id} {event.stage} on {event.target}")
 
     async def surge(self, name: str, factor: float, until_ns: int) -> None:
         if not isinstance(self._engine, Surging):

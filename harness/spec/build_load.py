@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.model.catalog import Catalog
-from harness.model.experiment import SLO, ArrivalSpec, CheckSpec, LoadSpec, ProberSpec, Sine, Spikes, Stage
+from harness.model.experiment import SLO, ArrivalSpec, CheckSpec, LoadSpec, LocustCrew, ProberSpec, Sine, Spikes, Stage
 from harness.model.profiles import PROFILES
 from harness.spec.build_stack import Facts
 from harness.spec.decode import decode, fields_of, short
@@ -21,6 +21,7 @@ from harness.spec.report import At, Report, did_you_mean, known_names
 __all__ = ["build_checks", "build_load", "build_slos", "check_names", "group_names", "slo_names"]
 
 _PROFILE = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)")
+_BIND = re.compile(r"[^\s:]+:[1-9]\d{0,4}")
 _BUILT_IN = re.compile(r"[a-z][a-z0-9_-]*")
 _SOURCES = ("rate", "stages", "trace", "users")
 
@@ -31,6 +32,9 @@ def build_load(root: At, doc: LoadDoc, facts: Facts | None, report: Report) -> L
     _check_groups(at, doc, facts, report)
     if doc.engine == "locust":
         _check_locust(at, doc, report)
+    elif doc.locust is not None:
+        at_crew = at.child("locust") or at
+        report.error(at_crew, f"engine {doc.engine} has no locust", place=at_crew.key, remedy="say engine: locust")
     if doc.users_max is not None and doc.users_max < doc.users:
         report.error(at.child("users_max") or at, f"expected at least users ({doc.users}), got {doc.users_max}")
     prober = None
@@ -49,6 +53,7 @@ def build_load(root: At, doc: LoadDoc, facts: Facts | None, report: Report) -> L
         warmup_ns=doc.warmup,
         deadline_ns=doc.deadline,
         engine=doc.engine,
+        crew=_crew(at, doc, report),
     )
 
 
@@ -83,6 +88,10 @@ def _sine(at: At | None, doc: LoadDoc, report: Report) -> Sine | None:
         return None
     if doc.arrival.rate is None:
         report.error(at.child("sine") or at, "a sine needs a rate to swing around", remedy="add rate: 60/s")
+    if not 0 < sine.swing <= 1:
+        report.error(
+            at.walk("sine", "swing") or at, f"expected a swing above 0% and up to 100%, got {sine.swing * 100:.6g}%"
+        )
     return Sine(swing_ratio=sine.swing, period_ns=sine.period)
 
 
@@ -147,7 +156,23 @@ def _check_locust(load: At, doc: LoadDoc, report: Report) -> None:
     for key in ("prober", "groups", "with", "workers"):
         at = load.child(key)
         if at is not None:
-            report.error(at, f"engine locust has no {key}", place=at.key, remedy="leave it out, or use engine asyncio")
+            remedy = "say locust: {workers: N}" if key == "workers" else "leave it out, or use engine asyncio"
+            report.error(at, f"engine locust has no {key}", place=at.key, remedy=remedy)
+
+
+def _crew(load: At, doc: LoadDoc, report: Report) -> LocustCrew | None:
+    """Locust's workers; None for one process."""
+    crew, at = doc.locust, load.child("locust")
+    if crew is None or at is None:
+        return None
+    if crew.workers + crew.remote == 0:
+        report.error(at, "expected workers or remote, got neither", remedy="as in locust: {workers: 3}")
+    if crew.remote and crew.bind is None:
+        remedy = "as in bind: 10.0.0.5:5557, an address of this machine that those workers reach"
+        report.error(at, "remote workers need to know where to join: expected bind", remedy=remedy)
+    if crew.bind is not None and not _BIND.fullmatch(crew.bind):
+        report.error(at.child("bind") or at, f"expected host:port, got {crew.bind!r}", remedy="as in 10.0.0.5:5557")
+    return LocustCrew(workers=crew.workers, remote=crew.remote, bind=crew.bind)
 
 
 def _locustfile(at: At, report: Report) -> str:

@@ -340,6 +340,23 @@ class ProberDoc(Doc):
     timeout: Span = Field(description="when it counts as bad")
 
 
+class LocustDoc(Doc):
+    workers: int = Field(0, ge=0, le=64, description="Locust worker processes on this machine")
+    remote: int = Field(0, ge=0, le=1000, description="workers started elsewhere that join by --master-host; awaited")
+    bind: Text | None = Field(
+        None,
+        description="host:port of the master, as in 10.0.0.5:5557; anybody who reaches it can join. Default: loopback",
+    )
+
+
+def _an_engine(given: object) -> object:
+    if given == "aiolocust":
+        raise ValueError(
+            "expected 'asyncio', which runs aiolocust's files (itself it needs Python 3.14: no engine here)"
+        )
+    return given
+
+
 class LoadDoc(Doc):
     profile: Text = Field(description="built-in (chat, http), path.py:ClassName, or a locustfile")
     arrival: ArrivalDoc = Field(description="when ops are due")
@@ -352,9 +369,10 @@ class LoadDoc(Doc):
     workers: int = Field(1, ge=1, le=64, description="worker processes")
     warmup: Duration = Field(2_000_000_000, description="load before the steady state is judged")
     deadline: Span | None = Field(None, description="how long one arrival may take; absent: 4 x timeout")
-    engine: Literal["asyncio", "locust"] = Field(
+    engine: Annotated[Literal["asyncio", "locust"], BeforeValidator(_an_engine)] = Field(
         "asyncio", description="what offers the load; locust runs a locustfile as it is: a closed loop"
     )
+    locust: LocustDoc | None = Field(None, description="Locust over a master and workers, where one process is too few")
 
 
 class SloDoc(Doc):

@@ -96,7 +96,7 @@ async def test_a_locust_that_dies_is_told_and_its_ops_are_kept(target: Any, locu
         await run.start()
         await run.until(lambda: run.ended_count >= 30)
         assert run.engine.dead() == ()
-        run.engine._process.send_signal(signal.SIGKILL)
+        run.engine._head.process.send_signal(signal.SIGKILL)
         await run.until(lambda: run.engine.dead() == (0,))
     finally:
         report = await run.close()

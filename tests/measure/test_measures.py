@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.history.events import EFFECT as EFFECT_TOLD
-from harness.history.events import NoteEvent, SignalEvent, StepEvent
+from harness.history.events import LoadEvent, NoteEvent, SignalEvent, StepEvent
 from harness.history.history import History
 from harness.history.op import Op
 from harness.history.table import OpTable
@@ -21,6 +21,7 @@ from harness.measure.finals import values_in
 from harness.measure.good import grade
 from harness.measure.live import LiveWindow, quantile_of
 from harness.measure.measure import measure
+from harness.measure.series import series, silence
 from harness.model.experiment import SLO
 from harness.model.plan import PlannedStep, Target
 from harness.model.ports import LiveBatch, LiveOp
@@ -282,3 +283,32 @@ def test_ops_that_were_sent_late_into_an_outage_do_not_date_it_before_its_cause(
         found = measured(sorted([*ops, *late_by(late_ns)], key=lambda op: op.intended_ns))
         assert [disruption.cause for disruption in found.disruptions] == [cause]
         assert (found.recovery.state == "recovered") is (cause is not None)
+
+
+def test_instants_of_other_clocks_widen_every_effect_by_as_much() -> None:
+    ops = scene.ops_of(outages=[scene.outage(2.0)])
+    exact = scene.history_of(ops)
+    load = next(event for event in exact.events if isinstance(event, LoadEvent))
+    worker = {**load.report["workers"][0], "clock_error_ns": 3 * MS}
+    hazy = replace(load, report={**load.report, "workers": [worker]})
+    events = tuple(hazy if event is load else event for event in exact.events)
+    plan = scene.plan_of()
+    sure, unsure = measure(exact, plan).recovery, measure(replace(exact, events=events), plan).recovery
+    assert unsure.interval.lo_ns == sure.interval.lo_ns - 3 * MS
+    assert unsure.interval.hi_ns == sure.interval.hi_ns + 3 * MS
+    assert (unsure.effect.lo_ns, unsure.effect.hi_ns) == (sure.effect.lo_ns - 3 * MS, sure.effect.hi_ns + 3 * MS)
+
+
+def test_a_closed_loop_is_counted_every_100_ms() -> None:
+    ops = [Op(op=n, f="add", intended_ns=at, sent_ns=at, done_ns=at + MS, outcome="ok") for n, at in enumerate(
+        [S, S + 99 * MS, S + 100 * MS, S + 900 * MS]
+    )]  # fmt: skip
+    history = scene.history_of(ops)
+    assert series(history, scene.plan_of()).begun_per_100ms == ()  # an open loop
+    load = next(event for event in history.events if isinstance(event, LoadEvent))
+    closed = replace(load, report={**load.report, "closed_loop": True})
+    events = tuple(closed if event is load else event for event in history.events)
+    begun = series(replace(history, events=events), scene.plan_of()).begun_per_100ms
+    assert begun == (2, 1, 0, 0, 0, 0, 0, 0, 0, 1)
+    assert silence(begun) == (7, 2, 7)
+    assert silence(()) == silence((1, 2)) == (0, 0, 0)

@@ -276,6 +276,17 @@ def test_charts_have_their_numbers_behind_them(pages: dict[str, str], read: type
     assert "promoted epoch=4" in page.text
 
 
+def test_a_closed_loop_shows_when_nothing_was_asked(samples: ModuleType, read: type[Any]) -> None:
+    base = samples.passing()
+    begun = (6,) * 200 + (0,) * 30 + (6,) * 395
+    page = read(
+        render_html(base.model_copy(update={"series": base.series.model_copy(update={"begun_per_100ms": begun})}))
+    )
+    assert page.errors == []
+    assert "fig-begun" in {attributes["id"] for attributes in page.all("figure")}
+    assert "In 30 of 625 spans of 100 ms nothing was asked, for 3 s on end from" in page.text
+
+
 def test_colours_survive_without_css(pages: dict[str, str], read: type[Any]) -> None:
     for tag, attributes in read(pages["pass"]).elements:
         if tag == "path":

@@ -20,7 +20,17 @@ from harness.model.ports.hosts import (
     Networked,
 )
 from harness.model.ports.links import LinkControl, LinkCounters, LinkState, Toxic
-from harness.model.ports.load import Engine, LiveBatch, LiveOp, LoadJob, LoadReport, Surging, WorkerReport
+from harness.model.ports.load import (
+    Engine,
+    FaultMark,
+    LiveBatch,
+    LiveOp,
+    LoadJob,
+    LoadReport,
+    Markable,
+    Surging,
+    WorkerReport,
+)
 from harness.model.ports.probes import Probe, ProbeSample, Signals, StackSignal
 from harness.model.ports.rendering import Renderer
 
@@ -32,6 +42,7 @@ __all__ = [
     "Deadlined",
     "Engine",
     "Evidence",
+    "FaultMark",
     "FaultState",
     "FollowsLog",
     "Host",
@@ -49,6 +60,7 @@ __all__ = [
     "LoadJob",
     "LoadReport",
     "Located",
+    "Markable",
     "Namespaced",
     "Networked",
     "Patient",

@@ -6,9 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from harness.model.experiment import LocustCrew
 from harness.model.fields import JsonObject
 
-__all__ = ["Engine", "LiveBatch", "LiveOp", "LoadJob", "LoadReport", "Surging", "WorkerReport"]
+__all__ = [
+    "Engine",
+    "FaultMark",
+    "LiveBatch",
+    "LiveOp",
+    "LoadJob",
+    "LoadReport",
+    "Markable",
+    "Surging",
+    "WorkerReport",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +80,15 @@ class LoadJob:
     start_at_ns: int
     out_dir: str
     surge_factor: float = 1.0
+    crew: LocustCrew | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultMark:
+    """A worker heard of a change of a fault, at `at_ns` on the run's clock (within the worker's `clock_error_ns`)."""
+
+    what: str
+    at_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +97,7 @@ class WorkerReport:
 
     Lateness is of starts against intended times, over all phases; `run_delay_ns` is time spent waiting for a CPU.
     `stalls` are the longest halts of the generator itself, (begin since the run's origin, length, "gc" or "cpu"), in ns.
+    `clock_error_ns`: its ops' instants are right to within this; None: it has the run's own clock.
     """
 
     worker: int
@@ -92,6 +113,8 @@ class WorkerReport:
     gc_pause_max_ns: int | None
     error: str | None = None
     stalls: tuple[tuple[int, int, str], ...] = ()
+    clock_error_ns: int | None = None
+    marks: tuple[FaultMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +157,15 @@ class Engine(Protocol):
 
     def dead(self) -> Sequence[int]:
         """Workers that died on their own so far."""
+        ...
+
+
+@runtime_checkable
+class Markable(Protocol):
+    """An engine whose workers have clocks of their own, and are told when a fault changes."""
+
+    def mark(self, what: str) -> None:
+        """Tell them, and do not wait: when each heard of it is in the report."""
         ...
 
 
