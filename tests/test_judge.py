@@ -294,6 +294,18 @@ def test_a_run_without_a_fault_passes_and_states_no_recovery() -> None:
     assert broken.verdict is not Verdict.PASS
 
 
+def test_a_verdict_inside_the_noise_floor_is_refused() -> None:
+    """No breach was seen, and yet an outage longer than the limit could have gone unseen at this load."""
+    calm = run(outages=(), plan=scene.plan_of(limits=(scene.rule("recovery_time", "<=", S, "ns"),)))
+    floor = calm.measures.smallest_outage_ns
+    assert floor is not None and calm.measures.recovery.state == "none"
+    for limit, status in ((floor // 2, Status.UNKNOWN), (floor, Status.MET), (0, Status.MET)):
+        plan = scene.plan_of(limits=(scene.rule("recovery_time", "<=", limit, "ns"),))
+        (objective,) = [one for one in run(outages=(), plan=plan).objectives if one.measure == "recovery_time"]
+        assert objective.status is status, (limit, objective)
+        assert ("below the noise floor" in objective.why) is (status is Status.UNKNOWN)
+
+
 @pytest.mark.parametrize("ok", [None, False])
 def test_a_probe_that_gave_no_sample_makes_its_objective_unknown(ok: bool | None) -> None:
     """A metric source that is empty, or only ever fails, is not a metric of zero."""

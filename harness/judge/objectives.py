@@ -14,6 +14,7 @@ from harness.model.experiment import CheckSpec, StatedPredicate
 from harness.model.predicate import MeasureRef, Predicate, words_of
 from harness.model.result import CheckResult, ObjectiveResult
 from harness.model.verdict import CheckVerdict, Status
+from harness.units import format_duration
 
 __all__ = ["after_span", "objectives", "steady_status"]
 
@@ -52,6 +53,9 @@ def _stated(case: Case, stated: StatedPredicate, trust: Trust) -> ObjectiveResul
         status, why = Status.UNKNOWN, doubt
     elif status is Status.MET and _ended_by_us(case, seen):
         status, why = Status.UNKNOWN, "the fault ended before the limit did"
+    elif status is Status.MET and (floor_ns := _below_the_floor(case, predicate, seen)):
+        least = format_duration(floor_ns)
+        status, why = Status.UNKNOWN, f"below the noise floor: only outages of {least} are sure to be seen at this load"
     elif status is Status.UNKNOWN and not why:
         why = "the limit lies inside the observed interval"
     infinite = seen.hi is not None and math.isinf(seen.hi)
@@ -77,6 +81,18 @@ def _ended_by_us(case: Case, seen: Observation) -> bool:
         return False
     from_fault = seen.recovery.from_fault
     return not any(fault.id == from_fault and fault.ends_itself for fault in case.plan.faults)
+
+
+def _below_the_floor(case: Case, predicate: Predicate, seen: Observation) -> int | None:
+    """The shortest outage that is sure to be seen, where "no breach" cannot tell one beyond the limit from none; else None.
+
+    A limit of 0 asks for no breach, and no more.
+    """
+    floor_ns = case.measures.smallest_outage_ns
+    by_users = seen.recovery is not None and not predicate.measure.name.endswith(".prober")
+    if not by_users or seen.recovery is None or seen.recovery.state != "none" or floor_ns is None:
+        return None
+    return floor_ns if 0 < predicate.value < floor_ns else None
 
 
 def _observed(seen: Observation, predicate: Predicate) -> str:
