@@ -80,7 +80,9 @@ def validate(
     from harness.errors import SpecError
 
     folders = [Path("experiments"), Path("drills"), Path("drills/runbooks")]
-    names = documents or [str(path) for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    names = documents or [
+        str(path) for folder in folders for path in sorted(folder.glob("*.yaml")) if _is_document(path)
+    ]
     if not names:
         raise SpecError(
             "no document named, and none in experiments/ or drills/; say `blackstart init` to begin a project"
@@ -105,6 +107,21 @@ def validate(
         show_json({"ok": not wrong, "problems": problems, "warnings": warned})
     if wrong:
         raise typer.Exit(2)
+
+
+def _is_document(path: Path) -> bool:
+    """Whether a file of a project's folders is to be checked: answers are kept there too, which have no `kind:`; it is said."""
+    from harness.errors import SpecError
+    from harness.spec.yaml_text import read
+
+    try:
+        document = read(path)
+    except SpecError:
+        return True  # it is for the check to say what is wrong
+    if path.parent.name != "drills" or document.get("kind") is not None or document.get("version") is not None:
+        return True
+    say(f"{path}: left out, it has no `kind:` (answers of a drill?)")
+    return False
 
 
 def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def find_drill(name: str | None) -> Path:
 
     if name is not None:
         return find_document(name, "drill", (Path("."), BUILTIN.parent))
-    found = sorted(Path("drills").glob("*.yaml"))
+    found = [path for path in sorted(Path("drills").glob("*.yaml")) if is_drill(path)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(path.stem for path in found) or "none"
@@ -208,11 +208,13 @@ def _not_protected(made: DrillPlan) -> None:
 
 def _permitted(made: DrillPlan, now: datetime, consent: Consent) -> None:
     """Raises SpecError for what this machine cannot do, UnsafeError for what may not be run now, before anything begins."""
+    from harness.drill.commands import require_commands
     from harness.errors import UnsafeError
     from harness.registry import catalog
     from harness.run.able import require_able
     from harness.run.permit import permit
 
+    require_commands(made.drill)
     for plan in _plans(made):
         require_able(plan, catalog())
         permit(plan, consent, now)

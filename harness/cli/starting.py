@@ -74,6 +74,8 @@ A project that runs as it is. Next:
 {here}  blackstart validate             # every document, every problem at once
   blackstart plan store-down      # what would be touched, and how it is undone
   blackstart run store-down       # half a minute: the report lands in reports/
+  blackstart gate                 # may it be released, on the evidence of stored runs?
+  blackstart drill plan           # drills/monthly.yaml: people's steps, an approval, a schedule
 
 Then make it yours: name your own instances in experiments/stacks/shop.yaml (started, or attached by pid), write what a
 user does in experiments/load/shop.py, and state what must hold in experiments/store-down.yaml."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
-from harness.model.drill import Command
+from harness.errors import UnsafeError
+from harness.model.drill import Command, Drill, RunbookStep
 from harness.report.text import clean_block
 
-__all__ = ["Attempt", "attempt", "attempt_until"]
+__all__ = ["Attempt", "attempt", "attempt_until", "require_commands"]
 
 _AGAIN_S = 0.2
 
@@ -24,6 +27,31 @@ class Attempt:
     worked: bool
     why: str
     output: str
+
+
+def require_commands(drill: Drill) -> None:
+    """Return when every program that a runbook step would start is there. Raises UnsafeError naming all that are not.
+
+    Looked for before the drill begins: a game day that finds it out after its first outage has cost that outage for nothing.
+    """
+    lacking = []
+    for step in drill.steps:
+        if not isinstance(step, RunbookStep):
+            continue
+        for what in ("run", "verify", "rollback"):
+            deed = getattr(step.action, what)
+            if isinstance(deed, Command) and shutil.which(_from_its_folder(deed)) is None:
+                lacking.append(f"{step.id} ({what}): {deed.argv[0]}")
+    if lacking:
+        raise UnsafeError(
+            f"no such program, or not executable: {'; '.join(lacking)}",
+            remedy="write it, chmod +x, or correct the runbook; a path with a slash is seen from the runbook's folder",
+        )
+
+
+def _from_its_folder(command: Command) -> str:
+    program = command.argv[0]
+    return str(Path(command.cwd) / program) if "/" in program else program
 
 
 def attempt(command: Command, within_ns: int | None = None) -> Attempt:

@@ -18,6 +18,10 @@ COMMAND = [str(Path(sys.executable).with_name("blackstart"))]
 FILES = {
     ".gitignore",
     "drills/README.md",
+    "drills/answers.yaml",
+    "drills/monthly.yaml",
+    "drills/release.yaml",
+    "drills/runbooks/store-down.yaml",
     "experiments/load/shop.py",
     "experiments/stacks/front.py",
     "experiments/stacks/shop.yaml",
@@ -45,12 +49,18 @@ def test_what_it_makes_runs_as_it_is(tmp_path):
     assert "blackstart run store-down" in done.stderr
 
     project = tmp_path / "mine"
-    assert blackstart(project, "validate").stdout == "experiments/store-down.yaml: ok\n"
+    checked = blackstart(project, "validate")
+    assert checked.stdout.count(": ok\n") == 4 and checked.returncode == 0
+    assert "warning" not in checked.stderr and "answers.yaml: left out" in checked.stderr
+    assert blackstart(project, "drill", "plan").stdout.startswith("monthly: ")
+    held = blackstart(project, "gate")
+    assert (held.returncode, "HELD  store-down" in held.stdout) == (1, True)
     result, run = paced(lambda: blackstart(project, "run", "--json"))
     assert (result["verdict"], run.returncode) == ("PASS", 0), (result["reasons"], run.stderr)
     assert result["measures"]["loss"]["lost"] == 0 and result["measures"]["loss"]["acknowledged"] > 400
     assert [fault["exposure"]["how"] for fault in result["faults"]] == ["served by store-west"]
     assert blackstart(project, "runs").stdout.count("store-down") >= 1
+    assert blackstart(project, "gate").returncode == 0
 
 
 def test_it_never_overwrites(tmp_path):

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from harness.drill.answers import Answer, FileAnswers, Nobody, Question, TerminalAnswers
+from harness.drill.commands import require_commands
 from harness.drill.conduct import DrillConductor, Seams
 from harness.drill.judge import Before, judge_drill
 from harness.drill.plan import DrillPlan
 from harness.drill.record import Record, read_record
-from harness.errors import SpecError
+from harness.errors import SpecError, UnsafeError
 from harness.model.drill import Ask, Command, Drill, DrillStep, ExperimentStep, RunbookAction, RunbookStep, Variant
 from harness.model.drill_result import DrillFinding, DrillResult, DrillRun
 from harness.model.verdict import Verdict
@@ -76,6 +77,22 @@ def carry_out(
     conductor.conduct()
     record.close()
     return judge_drill(plan, record.events, "run-1", Before(findings=earlier))
+
+
+def test_a_program_that_is_not_there_is_found_before_the_drill_begins(tmp_path: Path) -> None:
+    def drill(*commands: Command) -> Drill:
+        steps = tuple(replace(action(one), id=f"s{place}") for place, one in enumerate(commands))
+        return Drill(
+            name="day", title="", owner="", source="", base_dir="", exercise="functional", people={}, steps=steps
+        )  # fmt: skip
+
+    there = tmp_path / "there"
+    there.write_text("#!/bin/sh\n")
+    own = Command(argv=("./there",), cwd=str(tmp_path), within_ns=1)
+    with pytest.raises(UnsafeError, match=r"s0 \(run\): \./there; s1 \(run\): no-such-program"):
+        require_commands(drill(own, Command(argv=("no-such-program",), cwd="/", within_ns=1)))
+    there.chmod(0o755)
+    require_commands(drill(own, Command(argv=("sh", "-c", "nothing"), cwd="/", within_ns=1)))
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import icalendar
+import kubernetes_validate
 import pytest
 
 from harness.drill.rundir import PastDrill
@@ -138,6 +140,28 @@ def test_the_calendar_is_read_back_and_folded() -> None:
     assert events[0].decoded("DTSTART") == at("2026-12-01T09:00+00:00")
     assert str(events[0]["SUMMARY"]) == "[DRILL] A day, with ; and , in it"
     assert len({str(event["UID"]) for event in events}) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [("github/day.yml", "vendor.github-workflows"), ("gitlab/day.gitlab-ci.yml", "vendor.gitlab-ci")],
+)
+def test_the_hosts_own_schemas_take_them(name: str, schema: str, tmp_path: Path) -> None:
+    path = tmp_path / "made.yml"
+    path.write_text(files()[name])
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_kubernetes_own_schema_takes_the_cron_job() -> None:
+    made = values(files()["kubernetes/day.cronjob.yaml"])
+    kubernetes_validate.validate(made, "1.31", strict=True)
+    made["spec"]["jobTemplate"]["spec"]["template"]["spec"]["restartpolicy"] = "Never"  # type: ignore[index, call-overload]
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(made, "1.31", strict=True)
 
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
