@@ -43,7 +43,8 @@ def test_logs_are_clean_of_secrets_when_the_run_cannot_be_recorded(
     monkeypatch.setattr(subject, "subject_note", lambda plan: None)
     monkeypatch.setattr("harness.plan.make.dump_plan", lambda plan: "{}")
     origin = SimpleNamespace(secrets=frozenset({"s3cret-value"}), documents={})
-    experiment = SimpleNamespace(name="x", stack=SimpleNamespace(name="shop"), origin=origin)
+    load = SimpleNamespace(crew=None)
+    experiment = SimpleNamespace(name="x", stack=SimpleNamespace(name="shop"), origin=origin, load=load)
     plan = SimpleNamespace(experiment=experiment, longest_ns=1)
     with pytest.raises(StoreError):
         drilling.carry_out(plan, tmp_path / "reports")  # type: ignore[arg-type]
