@@ -24,6 +24,7 @@ from harness.spec.documents import (
 )
 from harness.spec.drill_documents import STEP_DOCS, DrillDoc, GateDoc, RunbookDoc
 from harness.spec.report import did_you_mean
+from harness.spec.schema_partial import or_partial
 
 __all__ = ["schema_of"]
 
@@ -119,15 +120,7 @@ def _gate(catalog: Catalog) -> Schema:
 
 
 def _finished(root: Schema, definitions: dict[str, Schema]) -> Schema:
-    # A document that extends another one may leave out what that one says.
-    required = root.pop("required", [])
-    always = [key for key in required if key in ("version", "kind")]
-    root["required"] = always
-    root["if"] = {"required": ["extends"]}
-    root["then"] = {}
-    root["else"] = {"required": [key for key in required if key not in always]}
-    root["definitions"] = definitions
-    finished: Schema = _interpolated(root)
+    finished: Schema = _interpolated(or_partial(root, definitions))
     return finished
 
 
@@ -245,7 +238,8 @@ def _fault(catalog: Catalog, definitions: dict[str, Schema]) -> Schema:
         required = [key for key in body.get("required", []) if key not in reserved]
         if required:
             then["required"] = required
-        then["anyOf"] = [{"required": [key]} for key in (("on", "between") if kind.two_sided else ("on",))]
+        if not kind.targets & {"load", "stack"}:  # what is broken there needs no `on`
+            then["anyOf"] = [{"required": [key]} for key in (("on", "between") if kind.two_sided else ("on",))]
         cases.append({"if": {"properties": {"fault": {"const": name}}, "required": ["fault"]}, "then": then})
     properties = {**reserved, "fault": {"enum": list(names), "description": "what is broken"}}
     return {"type": "object", "properties": properties, "required": ["fault"], "allOf": cases}
