@@ -26,6 +26,16 @@ class Tally:
     stable: int = 0
     never_read: int = 0
     stale_ns: list[int] = field(default_factory=list)
+    sent: int = 0
+
+    @property
+    def outcome(self) -> dict[str, int]:
+        """How many were stable, lost, stale and never read (of how many), and how late the stale ones came, in ns; the most and
+        the middle one. No latency where nothing came late."""
+        late = sorted(self.stale_ns)
+        counts = {kind: len(self.findings.get(kind, ())) for kind in ("lost", "stale", "duplicated", "phantom")}
+        found = {"sent": self.sent, "stable": self.stable} | counts | {"never_read": self.never_read}
+        return found | ({"stale_p50_ns": late[(len(late) - 1) // 2], "stale_max_ns": late[-1]} if late else {})
 
     def add(self, kind: str, element: Any, call: int) -> None:
         self.findings.setdefault(kind, []).append((element, call))
@@ -46,10 +56,11 @@ def set_full(calls: Sequence[Call]) -> Tally:
     *stale*: missed by a read that began after it was known, and seen again later. *phantom*: seen, never added (or surely
     refused). *duplicated*: twice in one read. Elements that no read had a chance to show count as never read.
     """
-    tally, elements = Tally(), {}
+    tally, elements = Tally(), dict[Any, _Element]()
     for call in calls:
         if call.f == "add" and not call.failed:
             elements[call.value] = _Element(call, None if call.pending else call.ret_ns)
+    tally.sent = len(elements)
     reads = sorted(
         (call for call in calls if call.f == "read" and call.out is not UNKNOWN), key=lambda call: call.call_ns
     )
@@ -95,6 +106,7 @@ def total_queue(calls: Iterable[Call]) -> Tally:
             for value in call.out if isinstance(call.out, tuple) else (call.out,):
                 received[value] += 1
                 by[value] = call.id
+    tally.sent = sent.total() + maybe.total()
     for value, count in received.items():
         attempted = sent[value] + maybe[value]
         if not attempted:

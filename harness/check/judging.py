@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from harness.check.elements import Tally, set_full, total_queue
 from harness.check.elle.append import list_append
@@ -32,13 +32,17 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The verdict, why it is not known, the anomalies, and how many calls on how many objects it rests on."""
+    """The verdict, why it is not known, the anomalies, and how many calls on how many objects it rests on.
+
+    `outcome` (sets and queues): what became of how many elements, and how late the late ones were seen, in ns.
+    """
 
     verdict: CheckVerdict
     why: str = ""
     anomalies: tuple[Anomaly, ...] = ()
     calls: int = 0
     keys: int = 0
+    outcome: Mapping[str, int] = field(default_factory=dict)
 
 
 JUDGES: Mapping[str, str] = {
@@ -94,7 +98,7 @@ def _tallied(tally: Tally, calls: Sequence[Call]) -> Judgement:
         )
         for kind, each in sorted(tally.findings.items())
     ]
-    return _of(found, len(calls), 1)
+    return replace(_of(found, len(calls), 1), outcome=tally.outcome)
 
 
 def _linear(calls: Sequence[Call], name: str, spent: Spent) -> Judgement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ import typer
 from harness.cli.output import JsonFlag, show_json, show_rows
 from harness.errors import SpecError
 from harness.model.verdict import EXIT_CODES, Verdict
-from harness.units import parse_duration
+from harness.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from harness.check.linear.wgl import Spent
@@ -75,11 +75,21 @@ def check(
         show_json({"history": str(history), "model": model} | asdict(found))
     else:
         sys.stdout.write(f"{found.verdict}: {found.calls:,} calls on {found.keys:,} keys{_reason(found.why)}\n")
+        if found.outcome:
+            sys.stdout.write(f"  {', '.join(f'{name} {shown}' for name, shown in _told(found.outcome))}\n")
         for each in found.anomalies:
             times = f" ({each.count:,} times)" if each.count > 1 else ""
             sys.stdout.write(f"  {each.anomaly}{times} at index {', '.join(map(str, each.ids))}: {each.words}\n")
     codes = {CheckVerdict.VALID: 0, CheckVerdict.INVALID: 1, CheckVerdict.UNKNOWN: EXIT_CODES[Verdict.INCONCLUSIVE]}
     raise typer.Exit(codes[found.verdict])
+
+
+def _told(outcome: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    for name, count in outcome.items():
+        if name.endswith("_ns"):
+            yield name.removesuffix("_ns").replace("_", " "), format_duration(count)
+        else:
+            yield name.replace("_", " "), f"{count:,}"
 
 
 def _reason(why: str) -> str:

@@ -35,8 +35,10 @@ class _Axis:
 
 def minimal_figure(check: CheckResult, scene: Scene, rows: Table) -> Figure | None:
     """The picture of a check's evidence, with its rows as the table behind it; None where these have no instants."""
-    drawn = [row for row in check.evidence if row.began_ns is not None and row.lane is not None]
-    if len(drawn) < 2:
+    # An operation may prove two things: it has a row in the table for each, and one bar.
+    once = {row.op: row for row in check.evidence if row.began_ns is not None and row.lane is not None}
+    drawn = list(once.values())
+    if not drawn:
         return None
     drawn.sort(key=lambda row: (row.lane or "", row.began_ns or 0))
     title = f"{check.name}: the operations that prove it"
@@ -74,7 +76,8 @@ def _axis(rows: Sequence[EvidenceRow], scene: Scene, variant: Variant) -> _Axis:
     instants = {ns for row in rows for ns in (row.began_ns, row.ended_ns) if ns is not None}
     low, high = min(instants), max(instants)
     edges = (ns for band in scene.faults for ns in (band.start_ns, band.end_ns))
-    instants |= {ns for ns in edges if low < ns < high}
+    # Of one operation alone nothing can be seen but where it stands beside the faults.
+    instants |= {ns for ns in edges if low < ns < high or len(rows) == 1}
     return _Axis(tuple(sorted(instants)), LEFT, variant.width - LEFT - 8)
 
 

@@ -34,6 +34,18 @@ def test_each_operation_is_a_bar_of_its_session_with_words_and_a_description() -
     assert "row 2" in figure, "the rows stand behind it as a table"
 
 
+def test_one_operation_alone_is_drawn_beside_the_faults() -> None:
+    page = page_of(row(1, 1, 2))
+    figure = page[page.index('id="fig-minimal-') :].split("</figure>")[0]
+    assert "op 1 append a" in figure and 'opacity="0.13"' in figure
+
+
+def test_an_operation_that_proves_two_things_is_drawn_once() -> None:
+    page = page_of(row(1, 19, 20), row(2, 21, 22), row(2, 21, 22))
+    picture = page[page.index('id="fig-minimal-') :].split("</svg>")[0]
+    assert picture.count("op 2 append a") == 1 and page.count("row 2") >= 2
+
+
 def test_rows_without_instants_stay_a_table() -> None:
     page = page_of(EvidenceRow(op=1, text="row 1"), EvidenceRow(op=2, text="row 2"))
     assert "fig-minimal-" not in page and "row 1" in page
