@@ -35,10 +35,15 @@ Bools = NDArray[np.bool_]
 
 
 class OpTable:
-    """An immutable table of ops over Arrow columns, sorted by `intended_ns` then `op`. Empty tables are legal everywhere."""
+    """An immutable table of ops over Arrow columns, sorted by `intended_ns` then `op`. Empty tables are legal everywhere.
+
+    A part of a table (`where`) is the rows of that table and takes over a column when it is asked for: most never are.
+    """
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = _sorted(table.schema, table.columns, table.num_rows)
+        self._whole: OpTable | None = None
+        self._at: Ints | None = None
+        self._arrow: pa.Table | None = _sorted(table.schema, table.columns)
 
     @classmethod
     def of(cls, ops: Iterable[Op]) -> OpTable:
@@ -57,10 +62,10 @@ class OpTable:
 
         parts = [_read_part(file) for file in sorted(folder.glob("*.parquet"))]
         whole = pa.concat_tables(parts).unify_dictionaries() if parts else arrow_schema().empty_table()
-        columns, count, schema = whole.columns, whole.num_rows, whole.schema
+        columns, schema = whole.columns, whole.schema
         del parts, whole  # what has been put in order is given back, column by column
         table = cls.__new__(cls)
-        table._table = _sorted(schema, columns, count)
+        table._whole, table._at, table._arrow = None, None, _sorted(schema, columns)
         return table
 
     @classmethod
@@ -69,12 +74,23 @@ class OpTable:
         return cls(_read_part(file).combine_chunks())
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return len(self._at) if self._at is not None else int(self._table.num_rows)
 
     @property
     def arrow(self) -> pa.Table:
-        """The Arrow table itself."""
+        """The Arrow table itself, made when it is first asked for."""
         return self._table
+
+    @property
+    def _table(self) -> pa.Table:
+        if self._arrow is None:
+            import pyarrow as pa
+
+            assert self._whole is not None
+            taken = self._whole._table.take(pa.array(self._at))
+            columns = [pa.chunked_array([column.combine_chunks()], column.type) for column in taken.columns]
+            self._arrow = pa.table(columns, schema=taken.schema)
+        return self._arrow
 
     def ints(self, name: str) -> Ints:
         """An integer column; `MISSING` where null."""
@@ -84,18 +100,36 @@ class OpTable:
 
             if _KINDS[name] not in _INTS:
                 raise KeyError(f"{name} is not an integer column")
-            wide = self._table[name].cast("int64")
-            column = self._cache[name] = np.asarray(pc.fill_null(wide, MISSING).to_numpy(), dtype=np.int64)
+            if self._whole is not None:
+                column = self._whole.ints(name)[self._at]
+            else:
+                wide = self._table[name].cast("int64")
+                column = np.asarray(pc.fill_null(wide, MISSING).to_numpy(), dtype=np.int64)
+            self._cache[name] = column
         return column
 
     def flags(self, name: str) -> Bools:
         """A boolean column; False where null."""
+        if self._whole is not None:
+            return np.asarray(self._whole.flags(name)[self._at], dtype=np.bool_)
         import pyarrow.compute as pc
 
         return np.asarray(pc.fill_null(self._table[name], False).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-        """A text column as (codes, names): `names[codes[i]]` is row i's text; code -1 where null."""
+        """A text column as (codes, names): `names[codes[i]]` is row i's text; code -1 where null. A name may have no row."""
+        found = self._codes.get(name)
+        if found is None:
+            if self._whole is not None and _KINDS[name] == "dict":
+                codes, names = self._whole.codes(name)
+                found = codes[self._at], names
+            else:
+                found = self._coded(name)
+            if _KINDS[name] == "dict":
+                self._codes[name] = found
+        return found
+
+    def _coded(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         column = self._encoded(name)
         codes = np.asarray(column.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int32)
         return codes, tuple(column.dictionary.to_pylist())
@@ -131,9 +165,14 @@ class OpTable:
 
     def where(self, mask: Bools) -> OpTable:
         """The rows that the mask picks, in order."""
-        import pyarrow as pa
-
-        return OpTable(self._table.filter(pa.array(mask)))
+        if bool(mask.all()):
+            return self
+        part = OpTable.__new__(OpTable)
+        at = np.flatnonzero(mask)
+        part._whole = self if self._whole is None else self._whole
+        part._at = at if self._at is None else self._at[at]
+        part._arrow = None
+        return part
 
     def slice_(self, where: Mapping[str, str]) -> Bools:
         """Which rows match every `column=text` of a slice; all rows for an empty one. Raises KeyError for a foreign column."""
@@ -156,21 +195,26 @@ class OpTable:
         return tuple(Op(**row) for row in self._table.take(pa.array(indices, type=pa.int64())).to_pylist())
 
     @cached_property
+    def _codes(self) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
+        return {}
+
+    @cached_property
     def _cache(self) -> dict[str, Ints]:
         return {}
 
 
-def _sorted(schema: pa.Schema, columns: list[pa.ChunkedArray], count: int) -> pa.Table:
+def _sorted(schema: pa.Schema, columns: list[pa.ChunkedArray]) -> pa.Table:
     """The rows by `intended_ns` then `op`, each column in one piece. Takes the columns out of the list as it goes."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     by = {"intended_ns": "ascending", "op": "ascending"}
     keys = pa.table({name: columns[schema.get_field_index(name)] for name in by})
-    order = pc.sort_indices(keys, sort_keys=list(by.items()))
-    if count and bool(np.all(np.diff(order.to_numpy().astype(np.int64)) > 0)):
-        order = None
-    del keys
+    gaps, ids = (np.diff(keys[name].to_numpy()) for name in by)
+    order = None
+    if not bool(np.all((gaps > 0) | ((gaps == 0) & (ids > 0)))):
+        order = pc.sort_indices(keys, sort_keys=list(by.items()))
+    del keys, gaps, ids
     made = []
     columns.reverse()
     while columns:

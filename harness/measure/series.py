@@ -11,7 +11,7 @@ from harness.history.history import History
 from harness.history.table import MISSING
 from harness.measure.facts import load_report
 from harness.measure.good import Bools, Ints, error_classes, graded_ops
-from harness.measure.latency import LEAST
+from harness.measure.latency import percentiles
 from harness.model.plan import Plan
 from harness.model.result import Series
 
@@ -45,16 +45,18 @@ def series(history: History, plan: Plan) -> Series:
     probes = graded_ops(history.ops.where(history.ops.is_("phase", "probe")), ())
     probe_place = (probes.intended_ns - zero) // bucket_ns
     inside = (probe_place >= 0) & (probe_place < total)
+    p50, p99 = _quantiles(graded.latency_ns[graded.ok], place[graded.ok], total, (0.5, 0.99))
+    ttft_p50, ttft_p95 = _quantiles(ttft[timed], place[timed], total, (0.5, 0.95))
     return Series(
         bucket_ns=bucket_ns,
         t_ns=tuple(range(zero, zero + total * bucket_ns, bucket_ns)),
         offered=counted(np.ones(len(graded), dtype=np.bool_)),
         good=counted(graded.good),
         errors={names[code]: counted(classes == code) for code in np.unique(classes[classes >= 0]).tolist()},
-        latency_p50_ns=_quantiles(graded.latency_ns[graded.ok], place[graded.ok], total, 0.5),
-        latency_p99_ns=_quantiles(graded.latency_ns[graded.ok], place[graded.ok], total, 0.99),
-        ttft_p50_ns=_quantiles(ttft[timed], place[timed], total, 0.5),
-        ttft_p95_ns=_quantiles(ttft[timed], place[timed], total, 0.95),
+        latency_p50_ns=p50,
+        latency_p99_ns=p99,
+        ttft_p50_ns=ttft_p50,
+        ttft_p95_ns=ttft_p95,
         regions={name: counted(graded.good & (regions == code)) for code, name in enumerate(region_names)},
         prober_good=tuple(np.bincount(probe_place[inside & probes.good], minlength=total).tolist()),
         prober_bad=tuple(np.bincount(probe_place[inside & probes.bad], minlength=total).tolist()),
@@ -81,13 +83,8 @@ def silence(begun: Sequence[int]) -> tuple[int, int, int]:
     return empty, *longest
 
 
-def _quantiles(values: Ints, place: Ints, total: int, quantile: float) -> tuple[int | None, ...]:
-    """The percentile of each bucket, None where fewer than 20 ops stand behind it."""
-    order = np.lexsort((values, place))
-    values, place = values[order], place[order]
+def _quantiles(values: Ints, place: Ints, total: int, quantiles: tuple[float, ...]) -> list[tuple[int | None, ...]]:
+    """Each percentile of each bucket, None where fewer than 20 ops stand behind it. `place` must not decrease."""
     edges: Sequence[int] = np.searchsorted(place, np.arange(total + 1)).tolist()
-    found: list[int | None] = []
-    for low, high in pairwise(edges):
-        rank = max(0, int(np.ceil(quantile * (high - low))) - 1)
-        found.append(int(values[low + rank]) if high - low >= LEAST else None)
-    return tuple(found)
+    rows = [percentiles(values[low:high], quantiles) for low, high in pairwise(edges)]
+    return list(zip(*rows, strict=True)) if rows else [() for _ in quantiles]

@@ -59,21 +59,30 @@ def rule_of(graded: Graded, plan: Plan, steady_ns: tuple[int, int] | None) -> Ru
 
 
 def violating(intended_ns: Ints, bad: Bools, rule: Rule) -> tuple[Bools, Ints]:
-    """For each op (sorted by intended start), whether the window (t - window, t] that ends with it violates; and its first op.
+    """For each op (sorted by intended start), whether the window (t - window, t] that ends with it violates; and its first op
+    (0 where no window with a bad op ends).
 
     A window violates when its good share is below the rule's level *and* its bad ops exceed chance (binomial tail below
     1e-6 at the bound). Ops of equal instants share one window. Source: DESIGN.md §9.
     """
     total = len(intended_ns)
-    begin = np.searchsorted(intended_ns, intended_ns - rule.window_ns, side="right")
-    end = np.searchsorted(intended_ns, intended_ns, side="right")
+    result, begin = np.zeros(total, dtype=np.bool_), np.zeros(total, dtype=np.int64)
+    bads = np.flatnonzero(bad)
+    if not len(bads):
+        return result, begin
+    low = int(
+        np.searchsorted(intended_ns, intended_ns[bads[0]], side="left")
+    )  # windows without a bad op are not looked at
+    high = int(np.searchsorted(intended_ns, intended_ns[bads[-1]] + rule.window_ns, side="left"))
+    ends = intended_ns[low:high]
+    begin[low:high] = np.searchsorted(intended_ns, ends - rule.window_ns, side="right")
+    end = np.searchsorted(intended_ns, ends, side="right")
     sums = np.concatenate(([0], np.cumsum(bad, dtype=np.int64)))
-    size = end - begin
-    bad_in = sums[end] - sums[begin]
+    size = end - begin[low:high]
+    bad_in = sums[end] - sums[begin[low:high]]
     below = bad_in > (1 - rule.level_ratio) * size + 1e-9
-    result = np.zeros(total, dtype=np.bool_)
     if bool(below.any()):
         sizes, where = np.unique(size[below], return_inverse=True)
         critical = np.array([critical_bad(int(n), rule.bad_upper_ratio) for n in sizes], dtype=np.int64)
-        result[below] = bad_in[below] >= critical[where]
-    return result, np.asarray(begin, dtype=np.int64)
+        result[low:high][below] = bad_in[below] >= critical[where]
+    return result, begin

@@ -124,7 +124,9 @@ class Recovery(_Value):
 class LatencyRow(_Value):
     """Percentiles of one population, from intended start; null where fewer than 20 ops stand behind it."""
 
-    measure: Literal["latency", "ttft"]
+    measure: Literal["latency", "ttft", "chunk_gap"] = Field(
+        description="`chunk_gap`: each stream's longest wait from one chunk to the next, of streams that broke too"
+    )
     population: str = Field(description="`calm` (outside every disruption), `all`, or a phase name")
     f: str | None = None
     group: str | None = None

@@ -113,9 +113,16 @@ def slices_section(result: Result) -> Section:
     return Section(anchor="slices", title="By slice", lead=lead, blocks=blocks)
 
 
+_LATENCIES = {
+    "latency": "latency",
+    "ttft": "time to first token",
+    "chunk_gap": "longest wait between chunks, per stream",
+}
+
+
 def _latency_cells(row: LatencyRow) -> tuple[Cell, ...]:
     where = ", ".join(part for part in (row.f, row.group) if part) or "all operations"
-    name = "latency" if row.measure == "latency" else "time to first token"
+    name = _LATENCIES[row.measure]
     quantiles = (row.p50_ns, row.p90_ns, row.p95_ns, row.p99_ns, row.p999_ns, row.max_ns)
     return cells(name, row.population, where, f"{row.count:,}", *(_since(value) for value in quantiles))
 
@@ -125,7 +132,7 @@ def latency_section(result: Result) -> Section:
     rows = [_latency_cells(row) for row in result.measures.latency]
     heads = ("Measure", "Population", "Operations", "#Count", "#p50", "#p90", "#p95", "#p99", "#p99.9", "#max")
     blocks = (table("Percentiles", heads, rows),) if rows else ()
-    lead = "From the intended start. “calm” is outside every disruption. No percentile from under 20 operations."
+    lead = "From the intended start; “calm” is outside every disruption. No percentile from under 20 operations."
     return Section(anchor="latency", title="Latency", lead=lead if rows else "No latency was measured.", blocks=blocks)
 
 
