@@ -209,12 +209,14 @@ def _not_protected(made: DrillPlan) -> None:
 def _permitted(made: DrillPlan, now: datetime, consent: Consent) -> None:
     """Raises SpecError for what this machine cannot do, UnsafeError for what may not be run now, before anything begins."""
     from harness.drill.commands import require_commands
+    from harness.drill.comms import require_channels
     from harness.errors import UnsafeError
     from harness.registry import catalog
     from harness.run.able import require_able
     from harness.run.permit import permit
 
     require_commands(made.drill)
+    require_channels(made.drill)
     for plan in _plans(made):
         require_able(plan, catalog())
         permit(plan, consent, now)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from harness.drill.record import DrillEvent, Record
-from harness.errors import StoreError
+from harness.errors import StoreError, UnsafeError
 from harness.model.drill import AUDIENCES, STATUSES, Audience, Channel, CommsSpec, Drill, Status, Template
 from harness.model.drill_result import Posted
 from harness.model.secrets import masked
@@ -24,7 +25,7 @@ from harness.units import format_duration
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["MARK", "WORDINGS", "Updates", "facts_of"]
+__all__ = ["MARK", "WORDINGS", "Updates", "facts_of", "require_channels"]
 
 MARK = "[DRILL]"
 _POST_S = 5.0
@@ -168,7 +169,7 @@ class Updates:
             self._note(letter, _post(letter))
 
     def _note(self, letter: _Letter, error: str) -> None:
-        host = urlsplit(letter.channel.webhook).hostname or "?"
+        host = _told_address(letter.channel)
         self._record.add("posted", number=letter.number, posted=Posted(host=host, ok=not error, error=error))
 
 
@@ -179,10 +180,65 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _told_address(channel: Channel) -> str:
+    """What is kept of a channel's address: a webhook's host; of apprise the service alone, since the rest may be a token."""
+    if channel.apprise is not None:
+        return f"apprise {urlsplit(channel.apprise).scheme or '?'}"
+    return urlsplit(channel.webhook or "").hostname or "?"
+
+
+def require_channels(drill: Drill) -> None:
+    """Return when every channel could be used. Raises UnsafeError when apprise is needed and absent, or knows no such service."""
+    channels = () if drill.comms is None else drill.comms.channels
+    for place, channel in enumerate(channels):
+        if channel.apprise is None:
+            continue
+        try:
+            import apprise
+        except ImportError as exc:
+            raise UnsafeError(
+                f"comms.channels[{place}] needs apprise, which is not installed",
+                remedy="pip install 'blackstart[notify]'",
+            ) from exc
+        with _quiet():
+            known = apprise.Apprise().add(channel.apprise)
+        if not known:
+            raise UnsafeError(f"comms.channels[{place}]: apprise knows no service for {_told_address(channel)}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Apprise says in its log what it could not read, addresses and all."""
+    import logging
+
+    log = logging.getLogger("apprise")
+    level, log.level = log.level, logging.CRITICAL + 1
+    try:
+        yield
+    finally:
+        log.level = level
+
+
+def _hand_over(url: str, body: bytes) -> str:
+    """Why apprise could not deliver it; empty when it did."""
+    import apprise
+
+    letter = json.loads(body)
+    with _quiet():
+        service = apprise.Apprise()
+        service.add(url)
+        return "" if service.notify(title=letter["subject"], body=letter["text"]) else "not delivered"
+
+
 def _post(letter: _Letter) -> str:
     """Why it was not taken; empty when it was (any status below 300)."""
+    if letter.channel.apprise is not None:
+        try:
+            return _hand_over(letter.channel.apprise, letter.body)
+        except Exception as exc:  # recorded: a service's own plugin may raise anything, and must not stop the drill
+            return f"not delivered: {type(exc).__name__}"
     request = urllib.request.Request(
-        letter.channel.webhook, letter.body, {"Content-Type": "application/json"}, method="POST"
+        letter.channel.webhook or "", letter.body, {"Content-Type": "application/json"}, method="POST"
     )
     try:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=_POST_S) as reply:

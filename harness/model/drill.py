@@ -209,9 +209,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """Where updates for one audience are posted as JSON."""
+    """Where updates for one audience go: posted to a webhook as JSON, or handed to apprise. One of the two is set."""
 
-    webhook: str
+    webhook: str | None = None
+    apprise: str | None = None
     audience: Audience = "internal"
 
 

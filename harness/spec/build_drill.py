@@ -351,6 +351,8 @@ def _comms(root: At, doc: DrillDoc, reader: _Steps, report: Report) -> CommsSpec
         url = entry.child("webhook")
         if url is not None and url.text is not None and not _URL.fullmatch(url.text):
             report.error(url, f"expected an http or https URL, got {url.value!r}")
+        if (url is None) == (entry.child("apprise") is None):
+            report.error(entry, "expected either `webhook` or `apprise`", remedy="a channel is one address")
     named = None if at is None else at.child("templates")
     runbook = None
     if named is not None and named.text is not None:
@@ -358,7 +360,9 @@ def _comms(root: At, doc: DrillDoc, reader: _Steps, report: Report) -> CommsSpec
     return CommsSpec(
         first_update_ns=doc.comms.first_update,
         cadence_ns=doc.comms.cadence,
-        channels=tuple(Channel(webhook=one.webhook, audience=one.audience) for one in doc.comms.channels),
+        channels=tuple(
+            Channel(webhook=one.webhook, apprise=one.apprise, audience=one.audience) for one in doc.comms.channels
+        ),
         follow=doc.comms.follow,
         templates={} if runbook is None else runbook.comms,
     )

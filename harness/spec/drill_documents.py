@@ -136,7 +136,8 @@ class ApprovalsDoc(Doc):
 
 
 class ChannelDoc(Doc):
-    webhook: Text = Field(description="URL that updates are posted to, as JSON")
+    webhook: Text | None = Field(None, description="URL that updates are posted to, as JSON")
+    apprise: Text | None = Field(None, description='an apprise URL, as "slack://..."; needs the extra `notify`')
     audience: Literal["internal", "customer"] = Field("internal", description="which wording it gets")
 
 

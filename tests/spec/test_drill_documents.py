@@ -253,3 +253,12 @@ def test_shipped_documents_load_without_a_warning_and_fit_the_schema(path: Path)
     assert (loaded.value.name, loaded.warnings) == (path.stem, ())
     document = values(path.read_text())
     assert [error.message for error in Draft7Validator(schema_of(kind, real_catalog())).iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    "entry", ["{audience: customer}", '{webhook: "http://127.0.0.1:9/x", apprise: "json://127.0.0.1:9/x"}']
+)
+def test_a_channel_is_one_address(drills: Drills, entry: str) -> None:
+    drills.drill = drills.drill.replace('{webhook: "http://127.0.0.1:9/x"}', entry)
+    (problem,) = drills.problems()
+    assert "comms.channels[0]: expected either `webhook` or `apprise`" in problem
