@@ -108,15 +108,18 @@ def _in_reads(ground: Ground) -> _Twice:
     count = len(entries)
     aside = [index.regions.index(name) for name in ground.context.evidence_regions if name in index.regions]
     counts = ~((reads.phase == 2) & np.isin(reads.region, aside))
-    owner = reads.owner
-    ours = (reads.flat < count) & counts[owner]
-    owner, entry = owner[ours], reads.flat[ours]
+    owner, entry = reads.owner, reads.flat
+    if len(reads.foreign) or not np.all(counts):
+        ours = (entry < count) & counts[owner]
+        owner, entry = owner[ours], entry[ours]
     span = int(entries.group.max(initial=0)) + 1
-    places = owner * span + entries.group[entry]  # one number per (read, logical write): ns never come near
+    places = owner * span  # one number per (read, logical write): ns never come near
+    places += entries.group[entry]
     alone = np.sort(places)
     if not np.any(alone[1:] == alone[:-1]):  # to sort the numbers is far quicker than to find their order
         none = np.zeros(count, dtype=np.bool_)
         return _Twice(entries=none, read=np.full(count, -1, dtype=np.int64))
+    del alone
     order = np.argsort(places, kind="stable")
     again = np.flatnonzero(places[order][1:] == places[order][:-1]) + 1
     read = np.full(count, -1, dtype=np.int64)

@@ -346,35 +346,41 @@ def _reads(index: Index) -> Reads:
 def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Smalls, Ints, Bools]:
     """(all values read, one after another; where each readable read starts, and the end; which reads are readable).
 
-    Equal results are taken apart once, and their values looked up by Arrow: millions of them cost seconds in Python.
+    Taken apart and looked up by Arrow, a few thousand reads at a time: millions of values cost seconds in Python.
     """
     import pyarrow as pa
 
-    encoded = table.arrow["result"].take(pa.array(rows)).combine_chunks().dictionary_encode()
-    if hasattr(encoded, "chunk"):  # combine_chunks gives a chunked array in some versions of Arrow
-        encoded = encoded.unify_dictionaries().chunk(0)
-    code = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
-    count, texts, numbers = len(encoded.dictionary), list[Any](), list[Smalls]()
-    length = np.full(count + 1, -1, dtype=np.int64)  # -1: not readable; the last element answers for code -1
-    for begin in range(0, count, _TAKEN_APART):
-        some = encoded.dictionary.slice(begin, _TAKEN_APART)
-        lengths, values = _apart(some, model)
-        length[begin : begin + len(some)] = lengths
+    column, texts, numbers = table.arrow["result"].combine_chunks(), list[Any](), list[Smalls]()
+    length = np.full(len(rows), -1, dtype=np.int64)
+    for begin in range(0, len(rows), _TAKEN_APART):
+        lengths, values = _answers(column.take(pa.array(rows[begin : begin + _TAKEN_APART])), model)
+        length[begin : begin + len(lengths)] = lengths
         texts.append(values)
-        if sum(map(len, texts)) > _NUMBERED or begin + _TAKEN_APART >= count:
+        if sum(map(len, texts)) > _NUMBERED or begin + _TAKEN_APART >= len(rows):
             numbers.append(_numbers(pa.chunked_array(texts, type=pa.string()), seen))
             texts.clear()
     found = np.concatenate(numbers) if numbers else np.zeros(0, dtype=np.int32)
-    readable = length[code] >= 0
-    code = code[readable]
-    begins = np.concatenate([[0], np.cumsum(np.maximum(length[:-1], 0))])[code]
-    start = np.concatenate([[0], np.cumsum(length[code])])
-    del encoded, numbers
-    if start[-1] > np.iinfo(np.int32).max:
-        raise ValueError(f"{start[-1]:,} values were read: more than can be numbered")
-    place = np.repeat((begins - start[:-1]).astype(np.int32), length[code])
-    place += np.arange(start[-1], dtype=np.int32)
-    return found[place], start, readable
+    readable = length >= 0
+    return found, np.concatenate([[0], np.cumsum(length[readable])]), readable
+
+
+def _answers(results: Any, model: str) -> tuple[Ints, pa.StringArray]:
+    """(how many values each result holds, -1 for none that can be read; all values one after another). Equal ones are taken
+    apart once."""
+    import pyarrow as pa
+
+    if hasattr(results, "chunk"):  # combine_chunks gives a chunked array in some versions of Arrow
+        results = results.combine_chunks() if results.num_chunks != 1 else results.chunk(0)
+    encoded = results.dictionary_encode()
+    code = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    lengths, values = _apart(encoded.dictionary, model)
+    if len(lengths) == len(code):  # all differ, and none is null: they stand in their order
+        return lengths, values
+    held = np.append(np.maximum(lengths, 0), 0)  # the last element answers for code -1
+    begins = np.concatenate([[0], np.cumsum(held)])[code]
+    here = held[code]
+    place = np.repeat(begins - np.concatenate([[0], np.cumsum(here)])[:-1], here) + np.arange(here.sum())
+    return np.append(lengths, -1)[code], values.take(pa.array(place))
 
 
 def _apart(texts: pa.StringArray, model: str) -> tuple[Ints, pa.StringArray]:

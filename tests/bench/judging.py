@@ -112,10 +112,15 @@ LOADS = {"logs": (logs, "log", LOGS), "registers": (registers, "register", ("lin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """Seconds to read the Parquet, seconds for all the checks, and the most memory that the process ever held."""
+    """Seconds to read the Parquet and for all the checks, by the clock and of processor time; the most memory ever held.
+
+    On a machine that others use too, processor time is what can be compared.
+    """
 
     read_s: float
     checks_s: float
+    read_cpu_s: float
+    checks_cpu_s: float
     peak_bytes: int
 
 
@@ -135,18 +140,19 @@ def main(load: str, folder: str) -> None:
     """Judge what lies in a folder; all must be valid."""
     _, model, names = LOADS[load]
     catalog()
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     history = History(ops=OpTable.read(Path(folder)), events=())
-    read_s = time.perf_counter() - begun
+    read_s, read_cpu_s = time.perf_counter() - begun, time.process_time() - cpu
     ground = context(model)
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     for name in names:
         result = run_check(history, CheckSpec(name=name, kind=name), ground, catalog())
         if result.verdict != "valid":
             raise RuntimeError(f"{name}: {result.sentence}, {result.why_unknown}")
-    checks_s = time.perf_counter() - begun
+    checks_s, checks_cpu_s = time.perf_counter() - begun, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    sys.stdout.write(json.dumps(asdict(Judged(read_s=read_s, checks_s=checks_s, peak_bytes=peak))))
+    found = Judged(read_s=read_s, checks_s=checks_s, read_cpu_s=read_cpu_s, checks_cpu_s=checks_cpu_s, peak_bytes=peak)
+    sys.stdout.write(json.dumps(asdict(found)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from harness.check.run import run_check
 from harness.model.experiment import CheckSpec
 from harness.registry import catalog
-from tests.check.toy_store import BUGS, Toy, simulate
+from tests.check.toy_cache import CACHE_BUGS, TTL_NS, simulate_cache
+from tests.check.toy_store import BUGS as STORE_BUGS
+from tests.check.toy_store import Toy, simulate
+
+BUGS = STORE_BUGS | dict.fromkeys(CACHE_BUGS, "cache-sound")
+"""Bug -> the check that must find it."""
 
 LOGS = (
     "durable",
@@ -30,6 +35,7 @@ LOGS = (
 )
 SUMS = ("counter", "exactly-once", "converged", "phantom", "single-writer")
 RECALL = 0.99
+WITHIN = {"cache-sound": TTL_NS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +55,17 @@ class Recall:
 
 def verdict(toy: Toy, name: str) -> str:
     """One check of a run, through the same door as any run's."""
-    return str(run_check(toy.history, CheckSpec(name=name, kind=name), toy.context, catalog()).verdict)
+    return str(
+        run_check(
+            toy.history, CheckSpec(name=name, kind=name, within_ns=WITHIN.get(name)), toy.context, catalog()
+        ).verdict
+    )
 
 
 def recall(bug: str, seeds: range) -> Recall:
     """How often the bug's check finds it."""
-    runs = [(seed, simulate(seed, bug)) for seed in seeds]
+    make = simulate_cache if bug in CACHE_BUGS else simulate
+    runs = [(seed, make(seed, bug)) for seed in seeds]
     said = {seed: verdict(toy, BUGS[bug]) == "invalid" for seed, toy in runs}
     bitten = [seed for seed, toy in runs if toy.bites]
     return Recall(
@@ -74,6 +85,9 @@ def findings(seeds: range) -> Iterator[tuple[int, str, str]]:
             said = verdict(toy, name)
             if said != "valid":
                 yield seed, name, said
+        said = verdict(simulate_cache(seed), "cache-sound")
+        if said != "valid":
+            yield seed, "cache-sound", said
 
 
 def main() -> int:
