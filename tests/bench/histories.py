@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bench.finding import Finding
 
-__all__ = ["histories"]
+__all__ = ["MILLION", "histories", "make_run"]
 
 MILLION = 1_000_000
 PART = 250_000
@@ -26,7 +26,7 @@ PART = 250_000
 def histories(tenfold: bool = False) -> list[Finding]:
     """A million ops; with `tenfold`, ten million as well."""
     with tempfile.TemporaryDirectory() as folder:
-        small = _make(Path(folder), MILLION)
+        small = make_run(Path(folder), MILLION)
         ours, theirs = _child("report", small), _child("pandas", small)
         ours2, theirs2 = _child("report", small), _child("pandas", small)
         best, beside = min(ours["s"], ours2["s"]), min(theirs["s"], theirs2["s"])
@@ -47,7 +47,7 @@ def histories(tenfold: bool = False) -> list[Finding]:
             ),
         ]
         if tenfold:
-            large = _child("report", _make(Path(folder), 10 * MILLION))
+            large = _child("report", make_run(Path(folder), 10 * MILLION))
             found += [
                 Finding(
                     what="10 M ops: 1 M ops",
@@ -74,7 +74,7 @@ def _child(what: str, folder: Path) -> dict[str, float]:
     return found
 
 
-def _make(reports: Path, count: int) -> Path:
+def make_run(reports: Path, count: int) -> Path:
     """A run of `count` ops at 2000/s, with an outage of 2 s in it."""
     from harness.cli.importing import _plan, _record
     from harness.history.events import PhaseEvent, PhaseName, RunEvent
