@@ -113,6 +113,7 @@ def _data_tile(runs: list[DrillRun]) -> Tile:
     harmed = sum(run.harmed or 0 for run in runs)
     lines: tuple[str, ...] = (f"{harmed:,} requests harmed in all",) if runs else ("No experiment was run",)
     if not known:
+        lines += ("No run read its writes back",) if runs else ()
         return Tile(key="data", label="Writes lost", value="unknown", lines=lines)
     if len(known) < len(runs):
         lines += (f"Not known for {plural(len(runs) - len(known), 'run')}",)
