@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import SpecError
+from harness.registry import catalog as real_catalog
 from harness.spec.load import load_experiment
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -21,6 +22,15 @@ def cases(name: str) -> list[Any]:
     return [
         pytest.param(json.loads(old), json.loads(new), said, id=label) for label, old, new, said in CASE.findall(text)
     ]
+
+
+def said_about_all(catalog: Any) -> str:
+    """What is said, if anything."""
+    try:
+        load_experiment(Path("experiments/region-kill.yaml"), catalog=catalog, env={})
+    except SpecError as exc:
+        return str(exc)
+    return ""
 
 
 def said_about(catalog: Any) -> str:
@@ -125,3 +135,35 @@ def test_lines_end_where_editors_end_them(project: Any, catalog: Any, good_texts
     assert said_about(catalog).startswith(
         "experiments/region-kill.yaml:14:10: error: timeline[0].for: expected a duration"
     )
+
+
+def test_a_check_of_journals_on_a_stack_that_exports_none(project: Any, good_texts: Any) -> None:
+    """Without one it could never be anything but unknown."""
+    known = real_catalog()
+    stack = "\n".join(line for line in good_texts[0].splitlines() if not line.startswith("  journals:"))
+    project.write("stacks/shop.yaml", stack + "\n")
+    project.write("region-kill.yaml", good_texts[1].replace("checks: [durable,", "checks: [sealed, durable,"))
+    said = said_about(known)
+    assert "error: checks[0]: sealed: this stack exports no journal" in said, said
+    assert "signals: {journals: [" in said
+    project.write("stacks/shop.yaml", good_texts[0])
+    assert "exports no journal" not in said_about_all(known)
+
+
+@pytest.mark.parametrize(
+    ("journals", "said"),
+    [
+        ("[{name: eu}]", "expected one of http (a URL) and exec (a command)"),
+        ('[{name: eu, http: "http://a/", exec: [x]}]', "expected one of http (a URL) and exec (a command)"),
+        ("[{name: eu, exec: [x]}, {name: eu, exec: [y]}]", "there are two journals 'eu'"),
+        ("[{exec: [x]}]", "name"),
+        ("[{name: eu, exec: []}]", "exec"),
+    ],
+)
+def test_a_journal_that_cannot_be_asked_for(
+    project: Any, catalog: Any, good_texts: Any, journals: str, said: str
+) -> None:
+    lines = [line for line in good_texts[0].splitlines() if not line.startswith("  journals:")]
+    project.write("stacks/shop.yaml", "\n".join([*lines, f"  journals: {journals}"]) + "\n")
+    told = said_about(catalog)
+    assert "signals.journals" in told and said in told
