@@ -1,4 +1,7 @@
-"""Find a load profile and set its options: a built-in name, or "path.py:ClassName". Pure but for importing the profile."""
+"""Find a load profile and set its options: a built-in name, or "path.py:ClassName" ("path.py:run" of aiolocust's short form).
+
+Pure but for importing the profile.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import json
 import sys
 from difflib import get_close_matches
 from hashlib import blake2b
-from inspect import get_annotations, isclass
+from inspect import get_annotations, isclass, iscoroutinefunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 from harness.errors import Problem, SpecError
+from harness.load.aiolocust_contract import AiolocustUser, from_function, refusal, standing_in
 from harness.load.outcomes import MODELS
 from harness.load.user import User
 from harness.model.catalog import load_dotted
@@ -35,6 +39,8 @@ def load_profile(profile: str, options: JsonObject) -> type[User]:
         raise _wrong("load.profile", f"{cls.__name__}.model: unknown model {cls.model!r}", _near(cls.model, MODELS))
     if cls.run is User.run:
         raise _wrong("load.profile", f"{cls.__name__} has no run()", "write `async def run(self) -> None:`")
+    if issubclass(cls, AiolocustUser) and (refused := refusal(cls)) is not None:
+        raise _wrong("load.profile", refused, None)
     values, problems = _values(cls, options)
     if problems:
         raise SpecError(problems)
@@ -101,6 +107,8 @@ def _find(profile: str) -> type[User]:
     found = getattr(module, name, None)
     if isclass(found) and issubclass(found, User):
         return found
+    if name == "run" and iscoroutinefunction(found):
+        return from_function(found)
     own = [key for key, value in vars(module).items() if isclass(value) and value.__module__ == module.__name__]
     users = [key for key in own if issubclass(getattr(module, key), User)]
     if found is not None:
@@ -117,7 +125,8 @@ def _module(path: Path, profile: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # annotations are looked up there
     try:
-        spec.loader.exec_module(module)
+        with standing_in():
+            spec.loader.exec_module(module)
     except Exception as exc:
         del sys.modules[name]
         place = f":{exc.lineno}" if isinstance(exc, SyntaxError) else ""

@@ -205,6 +205,8 @@ def _expect_class(at: At, path: Path, name: str, report: Report) -> None:
         for target in node.targets
         if isinstance(target, ast.Name)
     ]
+    if name == "run" and any(isinstance(node, ast.AsyncFunctionDef) and node.name == name for node in tree.body):
+        return  # aiolocust's short form: the file is one user
     if name not in (*names, *imported, *assigned) and "*" not in imported:
         message = f"no class {name!r} in {path.name}{did_you_mean(name, names)}"
         report.error(at, message, remedy=known_names("class", names))
