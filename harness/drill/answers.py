@@ -14,8 +14,8 @@ from pydantic import Field
 from harness.errors import SpecError
 from harness.model.drill_result import Outcome
 from harness.spec.decode import decode
-from harness.spec.documents import Doc, Text
 from harness.spec.report import At, Report
+from harness.spec.scalars import Doc, Text
 from harness.spec.yaml_text import read
 from harness.units import format_duration
 

@@ -18,8 +18,9 @@ from harness.history.events import Event, FaultEvent, PhaseEvent
 from harness.judge import matches_expectation
 from harness.model.drill import Ask, Command, DrillStep, ExperimentStep, RunbookAction, RunbookStep, Say
 from harness.model.drill_result import DrillRun, Mode, RunFailure, RunFinding, RunObjective
+from harness.model.measured import Interval
 from harness.model.plan import Plan
-from harness.model.result import Interval, Result
+from harness.model.result import Result
 from harness.model.verdict import Verdict
 from harness.report.controls import evidence_of
 from harness.report.tiles import worst_budget

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from harness.drill.coverage import age_words, coverage_table, covered_before, instant, last_covered
 from harness.drill.schedule import Due
-from harness.model.result import Interval
+from harness.model.measured import Interval
 from harness.model.verdict import Verdict
 from harness.report.extras import ComparableRun
 from harness.report.figures import trend_strip

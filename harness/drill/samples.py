@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import StoreError
-from harness.model.result import Recovery, Result
+from harness.model.measured import Recovery
+from harness.model.result import Result
 from harness.model.verdict import Status, Verdict
 from harness.plan.identity import comparable_key
 from harness.run.outcome import read_plan

@@ -20,18 +20,9 @@ from harness.measure.exposure import exposure
 from harness.measure.facts import fault_results, marks, phase_spans, step_results, t0_ns
 from harness.measure.good import steady_span
 from harness.measure.series import series
+from harness.model.measured import Measures
 from harness.model.plan import Plan
-from harness.model.result import (
-    Audited,
-    CheckResult,
-    Exposure,
-    FaultResult,
-    Measures,
-    Provenance,
-    Result,
-    RunFacts,
-    Safety,
-)
+from harness.model.result import Audited, CheckResult, Exposure, FaultResult, Provenance, Result, RunFacts, Safety
 from harness.model.verdict import EXIT_CODES, CheckVerdict, Verdict, worst
 
 __all__ = ["Inputs", "judge", "matches_expectation", "run_facts", "safety_of", "status_of"]

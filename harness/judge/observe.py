@@ -15,9 +15,10 @@ from harness.measure.good import Bools, Graded, counts, grade, known_by, unplace
 from harness.measure.latency import calm_ops, latency_values, percentile
 from harness.measure.live import quantile_of
 from harness.measure.slices import slice_measures
+from harness.model.measured import Loss, Measures, Recovery, SliceMeasures
 from harness.model.plan import Plan
 from harness.model.predicate import MeasureRef, Predicate, Unit
-from harness.model.result import CheckResult, EvidenceRow, Loss, Measures, Recovery, SliceMeasures
+from harness.model.result import CheckResult, EvidenceRow
 from harness.model.verdict import CheckVerdict, Status
 from harness.units import format_duration
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from harness.history.events import NoteEvent, of_type
 from harness.history.history import History
 from harness.judge.observe import Case
-from harness.model.result import Finding, Measures, ObjectiveResult, Reason, Validity
+from harness.model.measured import Measures
+from harness.model.result import Finding, ObjectiveResult, Reason, Validity
 from harness.model.verdict import CheckVerdict, Status, Verdict
 from harness.units import format_bounds, format_duration, format_ratio, parse_duration
 

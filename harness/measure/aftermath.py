@@ -11,8 +11,8 @@ from harness.history.history import History
 from harness.measure.facts import Edge
 from harness.measure.good import Graded
 from harness.model.chance import binomial_tail
+from harness.model.measured import Interval
 from harness.model.plan import Plan
-from harness.model.result import Interval
 
 __all__ = ["backlog", "redundancy"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from harness.history.events import NoteEvent, SignalEvent, of_type
 from harness.history.history import History
 from harness.measure.facts import Edge
+from harness.model.measured import AlertRow, Interval
 from harness.model.plan import Plan
-from harness.model.result import AlertRow, Interval
 
 __all__ = ["ALERTS", "alert_rows", "is_firing"]
 

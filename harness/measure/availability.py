@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.measure.good import Graded, counts
-from harness.model.result import Availability
+from harness.model.measured import Availability
 
 __all__ = ["availability"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from harness.measure.good import Bools, Graded, slo_latency_ns
 from harness.measure.paging import Floats, burn_alerts
 from harness.model.experiment import SLO
+from harness.model.measured import BudgetCost
 from harness.model.plan import Plan
-from harness.model.result import BudgetCost
 
 __all__ = ["budget_costs", "slo_grades"]
 

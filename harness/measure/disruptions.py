@@ -11,7 +11,7 @@ from harness.measure.facts import Edge
 from harness.measure.good import Graded
 from harness.measure.spans import Population, Span, find_spans
 from harness.measure.windows import Rule
-from harness.model.result import Disruption
+from harness.model.measured import Disruption
 
 __all__ = ["Attributed", "disruptions", "population_of", "to_result"]
 

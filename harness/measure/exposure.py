@@ -7,8 +7,9 @@ import numpy as np
 from harness.history.events import FaultEvent, NoteEvent, of_type
 from harness.history.history import History
 from harness.measure.good import Bools, Graded
+from harness.model.measured import Interval
 from harness.model.plan import Plan, PlannedFault
-from harness.model.result import Exposure, Interval
+from harness.model.result import Exposure
 
 __all__ = ["NEEDED", "exposure"]
 

@@ -20,9 +20,10 @@ from harness.history.events import (
     of_type,
 )
 from harness.history.history import History
+from harness.model.measured import Interval
 from harness.model.plan import Plan, PlannedFault
 from harness.model.ports import LoadReport
-from harness.model.result import FaultResult, Interval, PhaseSpan, StepResult, TimelineMark
+from harness.model.result import FaultResult, PhaseSpan, StepResult, TimelineMark
 from harness.model.stack import Stack
 
 __all__ = [

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from harness.history.history import History
 from harness.history.table import MISSING, OpTable
 from harness.model.experiment import SLO
+from harness.model.measured import Counts
 from harness.model.plan import Plan
-from harness.model.result import Counts
 
 __all__ = [
     "Bools",

@@ -17,8 +17,8 @@ from harness.measure.facts import Edge, first_effect
 from harness.measure.good import Graded, steady_span
 from harness.measure.gray import gray_ns
 from harness.measure.spans import Population
+from harness.model.measured import Instants
 from harness.model.plan import Plan
-from harness.model.result import Instants
 
 __all__ = ["Stage", "instants", "slice_instants"]
 

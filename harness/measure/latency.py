@@ -11,7 +11,7 @@ from harness.history.events import PhaseName
 from harness.history.history import History
 from harness.history.table import MISSING
 from harness.measure.good import Bools, Graded, Ints
-from harness.model.result import Disruption, LatencyRow
+from harness.model.measured import Disruption, LatencyRow
 
 __all__ = ["calm_ops", "latency_rows", "latency_values", "percentile", "percentiles"]
 

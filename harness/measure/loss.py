@@ -17,8 +17,8 @@ from harness.history.history import History
 from harness.measure.facts import load_report
 from harness.measure.finals import WRITES, FinalState, effects, final_states, model_of, regions_asked
 from harness.model.chance import rule_of_three, upper_bound
+from harness.model.measured import Interval, Loss
 from harness.model.plan import Plan
-from harness.model.result import Interval, Loss
 
 __all__ = ["Acknowledged", "LostWrites", "loss", "lost_writes"]
 

@@ -19,8 +19,8 @@ from harness.measure.recovery import Scene, recovery_from_injects, recovery_from
 from harness.measure.slices import Whole, all_slices, scene_of, stage_of, worst_slices
 from harness.measure.spans import Span
 from harness.model.chance import smallest_outage_ns
+from harness.model.measured import Interval, Measures, ProbeSummary, Recovery
 from harness.model.plan import Plan
-from harness.model.result import Interval, Measures, ProbeSummary, Recovery
 
 __all__ = ["measure"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.model.experiment import SLO, Traffic
-from harness.model.result import BurnAlert
+from harness.model.measured import BurnAlert
 
 __all__ = ["ALERT_PAIRS", "Floats", "burn_alerts"]
 

@@ -19,7 +19,7 @@ from harness.measure.facts import Edge
 from harness.measure.good import Ints
 from harness.measure.spans import Population, Span
 from harness.measure.windows import Rule
-from harness.model.result import Interval, Recovery
+from harness.model.measured import Interval, Recovery
 
 __all__ = ["Scene", "recovery_from_injects", "recovery_from_reverts", "regained"]
 

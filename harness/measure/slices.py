@@ -18,8 +18,8 @@ from harness.measure.instants import Stage, slice_instants
 from harness.measure.loss import LostWrites, loss, lost_writes
 from harness.measure.recovery import Scene, recovery_from_injects, recovery_from_reverts
 from harness.measure.windows import rule_of
+from harness.model.measured import Interval, Recovery, SliceMeasures
 from harness.model.plan import Plan
-from harness.model.result import Interval, Recovery, SliceMeasures
 
 __all__ = ["Whole", "all_slices", "scene_of", "slice_measures", "stage_of", "worst_slices"]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup, escape
 
 from harness.measure.series import FINE_NS, silence
-from harness.model.result import Instants, Result, Series
+from harness.model.measured import Instants
+from harness.model.result import Result, Series
 from harness.report import charts
 from harness.report.figures import lanes, stretches, waterfall
 from harness.report.frame import NARROW, WIDE, Variant, Words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model.result import Interval
+from harness.model.measured import Interval
 from harness.model.verdict import Verdict
 
 __all__ = ["ComparableRun", "InputFile", "LogTail", "ReportExtras"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from harness.model.result import Interval, Result
+from harness.model.measured import Interval
+from harness.model.result import Result
 from harness.model.verdict import Verdict
 from harness.report.extras import ComparableRun
 from harness.report.frame import Frame, Variant, Words

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from harness.model.result import CheckResult, FaultResult, LatencyRow, Result, SliceMeasures
+from harness.model.measured import LatencyRow, SliceMeasures
+from harness.model.result import CheckResult, FaultResult, Result
 from harness.report import words
 from harness.report.evidence import cells, table
 from harness.report.extras import ReportExtras

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.model.result import Recovery, Result
+from harness.model.measured import Recovery
+from harness.model.result import Result
 from harness.model.verdict import CheckVerdict
 from harness.report.figures import stretches
 from harness.report.numbers import bounds_text, percent, point_text

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.model.result import Recovery, Result
+from harness.model.measured import Recovery
+from harness.model.result import Result
 from harness.model.verdict import EXIT_CODES, CheckVerdict, Status
 from harness.report.text import clean_result
 

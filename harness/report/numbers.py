@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from harness.model.result import Interval
+from harness.model.measured import Interval
 from harness.units import NS_PER_S, format_bounds, format_duration, format_ratio
 
 __all__ = [

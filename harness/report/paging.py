@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.model.result import AlertRow, BurnAlert, Interval, Result
+from harness.model.measured import AlertRow, BurnAlert, Interval
+from harness.model.result import Result
 from harness.report.evidence import cells, table
 from harness.report.numbers import number
 from harness.report.page import Section, Table

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.model.result import Disruption, FaultResult, Interval, Result
+from harness.model.measured import Disruption, Interval
+from harness.model.result import FaultResult, Result
 from harness.report.numbers import at_text
 from harness.units import NS_PER_S, format_duration
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.model.result import BudgetCost, CheckResult, ObjectiveResult, Recovery, Result
+from harness.model.measured import BudgetCost, Recovery
+from harness.model.result import CheckResult, ObjectiveResult, Result
 from harness.model.verdict import CheckVerdict, Status
 from harness.report import words
 from harness.report.figures import Bar, bullet

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from harness.model.result import Reason, Recovery
+from harness.model.measured import Recovery
+from harness.model.result import Reason
 from harness.model.verdict import CheckVerdict, Status, Verdict
 from harness.report.page import Badge
 

@@ -15,8 +15,9 @@ from harness.judge import Inputs, judge, safety_of
 from harness.measure.facts import fault_results
 from harness.measure.measure import measure
 from harness.model.catalog import Catalog
+from harness.model.measured import Interval
 from harness.model.plan import Plan
-from harness.model.result import Interval, Result, Safety
+from harness.model.result import Result, Safety
 from harness.model.verdict import Verdict
 from harness.plan.make import load_plan
 from harness.report.all import outputs

@@ -30,13 +30,13 @@ from harness.model.verdict import Verdict
 from harness.spec.build_blackout import build_blackouts
 from harness.spec.build_runbook import named_twice
 from harness.spec.decode import decode
-from harness.spec.documents import Doc
 from harness.spec.drill_documents import STEP_DOCS, AskDoc, DrillDoc, DrillExperimentDoc, DrillRunbookDoc, SayDoc
 from harness.spec.find import in_project
 from harness.spec.nodes import Plain, ScalarNode, Source
 from harness.spec.predicate import Known, parse_predicate
 from harness.spec.report import At, Report, known_names
 from harness.spec.rules import NEEDS_FAULT
+from harness.spec.scalars import Doc
 from harness.units import format_duration
 
 __all__ = ["Loaders", "build_drill", "step_kind"]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from harness.spec.documents import BlackoutDoc, Doc, Free, Moment, Name, RunsDoc, Span, Text, by_shape, never
+from harness.spec.documents import BlackoutDoc, RunsDoc
+from harness.spec.scalars import Doc, Free, Moment, Name, Span, Text, by_shape, never
 
 __all__ = [
     "STEP_DOCS",

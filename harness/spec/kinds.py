@@ -9,10 +9,10 @@ from typing import TypeVar
 from harness.model.catalog import Catalog, Kind, Role
 from harness.model.fields import JsonObject
 from harness.spec.decode import decode, fields_of
-from harness.spec.documents import Doc
 from harness.spec.interpolate import anchored
 from harness.spec.nodes import MapNode
 from harness.spec.report import At, Report, did_you_mean, known_names
+from harness.spec.scalars import Doc
 
 __all__ = ["Kinded", "keyed", "params_of", "split"]
 

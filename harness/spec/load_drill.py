@@ -17,7 +17,6 @@ from harness.model.secrets import masked
 from harness.spec.build_drill import Loaders, build_drill
 from harness.spec.build_runbook import build_runbook
 from harness.spec.decode import decode, with_slips_mended
-from harness.spec.documents import Doc
 from harness.spec.drill_documents import DrillDoc, GateDoc, GateExperimentDoc, RunbookDoc
 from harness.spec.find import is_path, named
 from harness.spec.interpolate import Scope, interpolate
@@ -25,6 +24,7 @@ from harness.spec.load import Loaded, expect_kind, load_experiment, refuse_nulls
 from harness.spec.merge import apply_profile, apply_set, read_extended
 from harness.spec.nodes import MapNode
 from harness.spec.report import At, Report, did_you_mean, known_names
+from harness.spec.scalars import Doc
 from harness.spec.yaml_text import dump, shown
 
 __all__ = ["load_drill", "load_gate", "load_runbook"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from harness.history.events import Event, NoteEvent, ProbeEvent, SignalEvent
 from harness.history.op import Op
 from harness.measure.measure import measure
+from harness.model.measured import Instants, Interval
 from harness.model.plan import Plan
-from harness.model.result import Instants, Interval
 from harness.model.stack import ProbeSpec, Ready
 from tests.measure import scene
 

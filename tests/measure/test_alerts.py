@@ -7,7 +7,7 @@ from dataclasses import replace
 from harness.history.events import Event, NoteEvent, SignalEvent
 from harness.judge.observe import Case, observe, status_of
 from harness.measure.measure import measure
-from harness.model.result import AlertRow, Interval
+from harness.model.measured import AlertRow, Interval
 from harness.model.stack import AlertsSpec
 from harness.model.verdict import Status
 from tests.measure import scene

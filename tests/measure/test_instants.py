@@ -7,8 +7,8 @@ from dataclasses import replace
 from harness.history.events import SignalEvent
 from harness.history.op import Op
 from harness.measure.measure import measure
+from harness.model.measured import Instants
 from harness.model.plan import Plan
-from harness.model.result import Instants
 from harness.model.stack import SignalSpec
 from tests.measure import scene
 

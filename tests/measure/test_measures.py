@@ -23,9 +23,9 @@ from harness.measure.live import LiveWindow, quantile_of
 from harness.measure.measure import measure
 from harness.measure.series import series, silence
 from harness.model.experiment import SLO
+from harness.model.measured import Interval
 from harness.model.plan import PlannedStep, Target
 from harness.model.ports import LiveBatch, LiveOp
-from harness.model.result import Interval
 
 if "scene" not in sys.modules:
     _spec = importlib.util.spec_from_file_location("scene", Path(__file__).with_name("scene.py"))

@@ -10,7 +10,7 @@ import pytest
 from harness.measure.measure import measure
 from harness.measure.paging import burn_alerts
 from harness.model.experiment import SLO, Traffic
-from harness.model.result import BurnAlert
+from harness.model.measured import BurnAlert
 from tests.measure import scene
 
 S = scene.S

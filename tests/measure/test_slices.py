@@ -11,8 +11,8 @@ from harness.history.op import Op
 from harness.judge.observe import Case, Observation, observe
 from harness.measure.measure import measure
 from harness.model.experiment import SLO
+from harness.model.measured import Measures
 from harness.model.predicate import MeasureRef, Unit
-from harness.model.result import Measures
 from harness.spec.predicate import FAMILIES, SLICES
 from tests.measure import scene
 

@@ -6,6 +6,7 @@ import math
 import random
 from typing import Any
 
+from harness.model import measured as m
 from harness.model import result as r
 from harness.model.verdict import EXIT_CODES, CheckVerdict, Status, Verdict
 
@@ -64,20 +65,20 @@ def make_series(
     )
 
 
-def recovered(lo_ms: int, hi_ms: int, by: str = "stack") -> r.Recovery:
-    return r.Recovery(
+def recovered(lo_ms: int, hi_ms: int, by: str = "stack") -> m.Recovery:
+    return m.Recovery(
         state="recovered",
-        interval=r.Interval(lo_ns=lo_ms * MS, hi_ns=hi_ms * MS),
+        interval=m.Interval(lo_ns=lo_ms * MS, hi_ns=hi_ms * MS),
         recovered_by=by,
         from_fault="eu-down",
-        effect=r.Interval(lo_ns=20_020 * MS, hi_ns=20_045 * MS),
+        effect=m.Interval(lo_ns=20_020 * MS, hi_ns=20_045 * MS),
         last_bad_op=1419,
         first_good_op=1431,
     )
 
 
-NONE = r.Recovery(state="none")
-UNKNOWN = r.Recovery(state="unknown", why="nothing was injected")
+NONE = m.Recovery(state="none")
+UNKNOWN = m.Recovery(state="unknown", why="nothing was injected")
 
 
 def objective(text: str, status: Status, limit: str, observed: str, **more: Any) -> r.ObjectiveResult:
@@ -113,8 +114,8 @@ def run_facts(**more: Any) -> r.RunFacts:
     return r.RunFacts(**{**facts, **more})
 
 
-def counts() -> r.Counts:
-    return r.Counts(
+def counts() -> m.Counts:
+    return m.Counts(
         offered=4812,
         valid=4809,
         good=4578,
@@ -129,10 +130,10 @@ def counts() -> r.Counts:
     )
 
 
-def latency() -> tuple[r.LatencyRow, ...]:
-    def row(measure: str, population: str, count: int, scale: float) -> r.LatencyRow:
+def latency() -> tuple[m.LatencyRow, ...]:
+    def row(measure: str, population: str, count: int, scale: float) -> m.LatencyRow:
         base = round(90 * MS * scale)
-        return r.LatencyRow(
+        return m.LatencyRow(
             measure=measure,
             population=population,
             count=count,
@@ -147,23 +148,23 @@ def latency() -> tuple[r.LatencyRow, ...]:
     return (row("latency", "calm", 4380, 1), row("latency", "all", 4611, 1.3), row("ttft", "calm", 2190, 0.4))
 
 
-def slices() -> tuple[r.SliceMeasures, ...]:
-    def one(where: dict[str, str], bad: int, recovery: r.Recovery) -> r.SliceMeasures:
-        return r.SliceMeasures(
+def slices() -> tuple[m.SliceMeasures, ...]:
+    def one(where: dict[str, str], bad: int, recovery: m.Recovery) -> m.SliceMeasures:
+        return m.SliceMeasures(
             slice=where,
-            counts=r.Counts(offered=2400, valid=2400, good=2400 - bad, bad=bad),
-            availability=r.Availability(lo_ratio=1 - bad / 2400, hi_ratio=1 - bad / 2400),
+            counts=m.Counts(offered=2400, valid=2400, good=2400 - bad, bad=bad),
+            availability=m.Availability(lo_ratio=1 - bad / 2400, hi_ratio=1 - bad / 2400),
             recovery=recovery,
-            loss=r.Loss(known=True, lost=0, acknowledged=2290, share_ratio=0.0, bound_ratio=3 / 2290),
+            loss=m.Loss(known=True, lost=0, acknowledged=2290, share_ratio=0.0, bound_ratio=3 / 2290),
         )
 
     return (one({"group": "follow"}, 61, recovered(2100, 2300)), one({"group": "sticky"}, 170, recovered(4210, 4490)))
 
 
-def budgets(cost: float = 0.0016) -> tuple[r.BudgetCost, ...]:
+def budgets(cost: float = 0.0016) -> tuple[m.BudgetCost, ...]:
     day = 86_400 * S
     return (
-        r.BudgetCost(
+        m.BudgetCost(
             slo="availability",
             target_ratio=0.999,
             window_ns=30 * day,
@@ -178,7 +179,7 @@ def budgets(cost: float = 0.0016) -> tuple[r.BudgetCost, ...]:
             notional=False,
             basis="projected to 400/s at the drill, mean 250/s: prod p95, 2026-10",
         ),
-        r.BudgetCost(
+        m.BudgetCost(
             slo="ttft",
             target_ratio=0.95,
             window_ns=30 * day,
@@ -194,15 +195,15 @@ def budgets(cost: float = 0.0016) -> tuple[r.BudgetCost, ...]:
     )
 
 
-def measures(**more: Any) -> r.Measures:
+def measures(**more: Any) -> m.Measures:
     values: dict[str, Any] = {
         "counts": counts(),
-        "availability": r.Availability(lo_ratio=0.95134, hi_ratio=0.95197, wire_ratio=0.93),
+        "availability": m.Availability(lo_ratio=0.95134, hi_ratio=0.95197, wire_ratio=0.93),
         "window_ns": 3 * S,
         "smallest_outage_ns": 500 * MS,
         "steady_bad_upper_ratio": 0.0061,
         "disruptions": (
-            r.Disruption(
+            m.Disruption(
                 start_ns=20_060 * MS,
                 end_ns=24_380 * MS,
                 cause="eu-down",
@@ -216,7 +217,7 @@ def measures(**more: Any) -> r.Measures:
         "recovery": recovered(4210, 4490),
         "recovery_return": NONE,
         "recovery_prober": recovered(4190, 4310),
-        "instants": r.Instants(
+        "instants": m.Instants(
             first_success_ns=2_900 * MS,
             error_period_ns=4_240 * MS,
             last_error_seen_ns=5_100 * MS,
@@ -230,7 +231,7 @@ def measures(**more: Any) -> r.Measures:
         ),
         "latency": latency(),
         "budgets": budgets(),
-        "loss": r.Loss(
+        "loss": m.Loss(
             known=True,
             lost=0,
             acknowledged=4581,
@@ -242,11 +243,11 @@ def measures(**more: Any) -> r.Measures:
         ),
         "slices": slices(),
         "probes": (
-            r.ProbeSummary(name="repl-lag", samples=61, failed=2, min=0.0, max=14.0, mean=0.42, last=0.0),
-            r.ProbeSummary(name="standby-serving", samples=120, failed=0, min=1.0, max=1.0, mean=1.0, last=1.0),
+            m.ProbeSummary(name="repl-lag", samples=61, failed=2, min=0.0, max=14.0, mean=0.42, last=0.0),
+            m.ProbeSummary(name="standby-serving", samples=120, failed=0, min=1.0, max=1.0, mean=1.0, last=1.0),
         ),
     }
-    return r.Measures(**{**values, **more})
+    return m.Measures(**{**values, **more})
 
 
 def fault(**more: Any) -> r.FaultResult:
@@ -258,8 +259,8 @@ def fault(**more: Any) -> r.FaultResult:
         "what": "SIGKILL the whole process tree of gateway-eu, engine-eu, journal-eu",
         "clients_see": "open connections are reset; new ones are refused",
         "on_revert": "the instances are started again; connections that were open stay broken",
-        "effect": r.Interval(lo_ns=20_020 * MS, hi_ns=20_045 * MS),
-        "end": r.Interval(lo_ns=40_010 * MS, hi_ns=40_460 * MS),
+        "effect": m.Interval(lo_ns=20_020 * MS, hi_ns=20_045 * MS),
+        "end": m.Interval(lo_ns=40_010 * MS, hi_ns=40_460 * MS),
         "witnessed": True,
         "held": True,
         "reverted": True,

@@ -23,6 +23,7 @@ from report_parts import (
     valid_checks,
 )
 
+from harness.model import measured as m
 from harness.model import result as r
 from harness.model.verdict import CheckVerdict, Status, Verdict
 from harness.report.extras import ComparableRun, InputFile, LogTail, ReportExtras
@@ -100,8 +101,8 @@ def failing() -> r.Result:
         measures=measures(
             recovery=recovered(2280, 2340),
             budgets=budgets(0.0009),
-            instants=r.Instants(detection_ns=1_310 * MS, failover_ns=1_900 * MS),
-            loss=r.Loss(
+            instants=m.Instants(detection_ns=1_310 * MS, failover_ns=1_900 * MS),
+            loss=m.Loss(
                 known=True,
                 lost=7,
                 acknowledged=4488,
@@ -149,10 +150,10 @@ def inconclusive() -> r.Result:
             ),
         ),
         measures=measures(
-            recovery=r.Recovery(state="unknown", why="no fault was witnessed"),
+            recovery=m.Recovery(state="unknown", why="no fault was witnessed"),
             recovery_prober=NONE,
             disruptions=(),
-            instants=r.Instants(),
+            instants=m.Instants(),
         ),
         series=make_series(outage=None),
         marks=(),
@@ -160,20 +161,20 @@ def inconclusive() -> r.Result:
     )
 
 
-def empty_measures(why: str) -> r.Measures:
+def empty_measures(why: str) -> m.Measures:
     return measures(
-        counts=r.Counts(),
+        counts=m.Counts(),
         availability=None,
         smallest_outage_ns=None,
         steady_bad_upper_ratio=None,
         disruptions=(),
-        recovery=r.Recovery(state="unknown", why=why),
-        recovery_return=r.Recovery(state="unknown", why=why),
-        recovery_prober=r.Recovery(state="unknown", why=why),
-        instants=r.Instants(),
+        recovery=m.Recovery(state="unknown", why=why),
+        recovery_return=m.Recovery(state="unknown", why=why),
+        recovery_prober=m.Recovery(state="unknown", why=why),
+        instants=m.Instants(),
         latency=(),
         budgets=(),
-        loss=r.Loss(known=False, why=why),
+        loss=m.Loss(known=False, why=why),
         slices=(),
         probes=(),
     )
@@ -244,17 +245,17 @@ def aborted() -> r.Result:
         ),
         checks=(check("durable", CheckVerdict.UNKNOWN, "There were no final reads.", why_unknown="aborted"),),
         measures=measures(
-            recovery=r.Recovery(
+            recovery=m.Recovery(
                 state="censored",
-                interval=r.Interval(lo_ns=15_100 * MS, hi_ns=None),
+                interval=m.Interval(lo_ns=15_100 * MS, hi_ns=None),
                 from_fault="eu-down",
-                effect=r.Interval(lo_ns=20_020 * MS, hi_ns=20_045 * MS),
+                effect=m.Interval(lo_ns=20_020 * MS, hi_ns=20_045 * MS),
             ),
-            recovery_prober=r.Recovery(state="censored", interval=r.Interval(lo_ns=15_050 * MS, hi_ns=None)),
-            loss=r.Loss(known=False, why="the run was stopped before its final reads"),
+            recovery_prober=m.Recovery(state="censored", interval=m.Interval(lo_ns=15_050 * MS, hi_ns=None)),
+            loss=m.Loss(known=False, why="the run was stopped before its final reads"),
             budgets=budgets(0.0061),
             disruptions=(
-                r.Disruption(
+                m.Disruption(
                     start_ns=20_060 * MS,
                     end_ns=None,
                     cause="eu-down",
@@ -264,7 +265,7 @@ def aborted() -> r.Result:
                     last_bad_ns=35_100 * MS,
                 ),
             ),
-            instants=r.Instants(detection_ns=1_310 * MS),
+            instants=m.Instants(detection_ns=1_310 * MS),
         ),
         series=make_series(buckets=102, outage=(20.1, 99)),
         marks=(
@@ -276,7 +277,7 @@ def aborted() -> r.Result:
             r.PhaseSpan(phase="inject", start_ns=20 * S, end_ns=35 * S),
             r.PhaseSpan(phase="heal", start_ns=35 * S, end_ns=36 * S),
         ),
-        faults=(fault(end=r.Interval(lo_ns=35_200 * MS, hi_ns=35_600 * MS)),),
+        faults=(fault(end=m.Interval(lo_ns=35_200 * MS, hi_ns=35_600 * MS)),),
         findings=(r.Finding(severity="high", text="us-east never took over: edge kept routing to eu-west."),),
     )
 
@@ -375,10 +376,10 @@ def calm() -> r.Result:
             recovery=NONE,
             recovery_prober=NONE,
             disruptions=(),
-            instants=r.Instants(),
+            instants=m.Instants(),
             slices=(),
             budgets=(),
-            counts=r.Counts(offered=3600, valid=3600, good=3599, bad=1, ok=3600, slow=1, by_error={"slow": 1}),
+            counts=m.Counts(offered=3600, valid=3600, good=3599, bad=1, ok=3600, slow=1, by_error={"slow": 1}),
         ),
         faults=(),
         marks=(),
@@ -478,7 +479,7 @@ def extras() -> ReportExtras:
                 run_id=f"202611{day:02d}T100000Z-region-kill-{day:04x}",
                 started_utc=f"2026-11-{day:02d}T10:00:00Z",
                 verdict=verdict,
-                recovery=r.Interval(lo_ns=(ms - 60) * MS, hi_ns=(ms + 60) * MS),
+                recovery=m.Interval(lo_ns=(ms - 60) * MS, hi_ns=(ms + 60) * MS),
             )
             for day, (ms, verdict) in enumerate(shape, 2)
         ),

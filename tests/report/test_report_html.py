@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.model.result import Interval, Recovery
+from harness.model.measured import Interval, Recovery
 from harness.model.verdict import Verdict
 from harness.report.extras import ReportExtras
 from harness.report.html import render_html

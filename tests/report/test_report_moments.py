@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.model.result import Disruption, Instants, Measures
+from harness.model.measured import Disruption, Instants, Measures
 from harness.report.evidence import recovery_section
 from harness.report.page import Table
 from harness.report.scene import scene_of

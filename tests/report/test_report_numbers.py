@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.model.result import Interval
+from harness.model.measured import Interval
 from harness.report.numbers import (
     at_text,
     bounds_text,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.model.result import Reason, Recovery
+from harness.model.measured import Recovery
+from harness.model.result import Reason
 from harness.model.verdict import EXIT_CODES, Verdict
 from harness.report.words import MEANING, VERDICT_BADGES, measure_label, recovered_by, slug, todo
 

@@ -24,10 +24,10 @@ from harness.measure.measure import measure
 from harness.model import chance
 from harness.model.arrivals import arrival_json
 from harness.model.experiment import SLO, ArrivalSpec, Experiment, LoadSpec, SteadyState
+from harness.model.measured import Measures
 from harness.model.plan import Plan, PlannedFault, Target
 from harness.model.ports import LoadJob, LoadReport
 from harness.model.predicate import MeasureRef, Predicate
-from harness.model.result import Measures
 from harness.model.stack import HostSpec, Instance, Stack
 
 MS, S = 1_000_000, 1_000_000_000

@@ -18,8 +18,8 @@ from harness.history.schema import arrow_schema
 from harness.history.table import OpTable
 from harness.measure.measure import measure
 from harness.model.experiment import SLO
+from harness.model.measured import Measures, Recovery
 from harness.model.plan import Plan
-from harness.model.result import Measures, Recovery
 from tests.measure import scene
 
 __all__ = ["SCRIPTS", "Answers", "Script", "Tally", "arrivals", "history_of", "judged", "outage", "plan_of", "tally"]

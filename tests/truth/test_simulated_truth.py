@@ -9,8 +9,8 @@ import pytest
 
 from harness.history.events import FaultEvent
 from harness.measure.measure import measure
+from harness.model.measured import Interval, Measures
 from harness.model.plan import Plan
-from harness.model.result import Interval, Measures
 from tests.measure import scene
 from tests.truth.simulated import (
     MS,
