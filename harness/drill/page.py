@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from harness.drill.coverage import coverage_table, instant
+from harness.drill.steps_chart import steps_figure
 from harness.model.drill_result import DrillResult, DrillRun, DrillStepResult
 from harness.model.verdict import Status
 from harness.report.controls import controls_part
@@ -211,7 +212,8 @@ def _steps(result: DrillResult) -> tuple[Block, ...]:
         for step in result.steps
         if step.output
     )
-    return (table, *printed)
+    figure = steps_figure(result)
+    return (table, *([] if figure is None else [figure]), *printed)
 
 
 def _step_row(step: DrillStepResult, taken: set[str]) -> tuple[Cell, ...]:
