@@ -11,7 +11,8 @@ from aiohttp import web
 
 from harness.reference.admission import Admission
 from harness.reference.channel import CallError, Refused, Wire
-from harness.reference.mutants import STALE_CREDENTIALS
+from harness.reference.mutants import COLD_STANDBY, STALE_CREDENTIALS
+from harness.reference.oracle import PINS
 from harness.reference.program import failure, log
 from harness.reference.registry import Registry, problem
 from harness.reference.turns import Upstream
@@ -22,6 +23,7 @@ _PROBE_S = 0.45
 _PROBE_TRIES = 3
 _REFUSALS = frozenset({429, 503})
 _READ_S = 2.0
+_WARM_S = 10.0
 
 
 class Front(Protocol):
@@ -55,6 +57,8 @@ class Desk:
         self.up = front.up
         self.mutants = front.mutants
         self.registry = front.registry
+        self._warm = PINS.template  # every engine starts with it
+        self._warming: asyncio.Task[None] | None = None
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Forward progress: a token from the engine and an answer from the journal's thread, within 450 ms."""
@@ -78,6 +82,8 @@ class Desk:
         if STALE_CREDENTIALS in self.mutants and not self.up.metrics.value("gw_requests_total"):
             records = records | {"keys": self.registry.records.get("keys", [1])}
         self.registry.take(records)
+        if self._warming is None or self._warming.done():
+            self._warming = asyncio.create_task(self._warm_up(self.registry.template))
         concluded = self.registry.concluded()
         if concluded is None:
             return
@@ -86,6 +92,22 @@ class Desk:
             log("rollout-concluded", because=concluded["because"], value=concluded["value"])
         except (Refused, CallError) as exc:
             log("rollout-unrecorded", why=repr(exc))
+
+    async def _warm_up(self, template: str) -> None:
+        """Have the engine compute what prompts of this template begin with, once, and before anyone waits for it."""
+        standby = not self.up.metrics.value("gw_requests_total")
+        if template == self._warm or (COLD_STANDBY in self.mutants and standby):
+            return
+        self._warm = template
+        pins = {"model": PINS.model, "tokenizer": PINS.tokenizer, "template": template}
+        body = {"messages": [{"role": "user", "content": "warm"}], "max_tokens": 1, "pins": pins}
+        url = f"{self.up.pool.own[0].url}/v1/chat/completions"
+        try:
+            async with self.up.session.post(url, json=body, timeout=aiohttp.ClientTimeout(total=_WARM_S)) as reply:
+                log("warmed", template=template, status=reply.status)
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            self._warm = ""
+            log("not-warmed", template=template, why=repr(exc))
 
     async def publish(self, request: web.Request) -> web.Response:
         """Put a value on record under a name; 422 when it is invalid, before any process has loaded it."""
@@ -98,6 +120,8 @@ class Desk:
             return failure(400, "bad_request", f"expected an object with a value: {exc!r}", self.front.headers())
         if (wrong := problem(name, value)) is not None:
             return failure(422, "invalid", wrong, self.front.headers())
+        if name == "template":
+            await self._warm_up(value)
         return await self._ask_journal("record", {"name": name, "value": self.registry.published(name, value)})
 
     async def wipe(self, _request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from harness.reference.governor import Limits
 from harness.reference.health import UP, Thresholds
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import MUTANTS, NO_STALL_TIMEOUT
+from harness.reference.names import Names
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.relay import Means, Patience, Relay, Router
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--controller", metavar="URL", help="who decides instead of this edge; needs --cell")
     parser.add_argument("--cell", action="append", default=[], metavar="NAME:REGION=URL,REGION=URL")
+    parser.add_argument("--resolver", metavar="HOST:PORT", help="a name server that regions are looked up at")
     parser.add_argument("--collector", metavar="URL", help="who is told how each request went")
     parser.add_argument("--state", type=Path, help="a file for the route; kept over restarts")
     parser.add_argument("--replication", choices=("sync", "async"), default="sync")
@@ -232,6 +234,9 @@ async def _build_following(
     app.router.add_get("/readyz", follows.readyz)
     app.router.add_get("/v1/about", follows.about)
     tasks.create_task(means.telemetry.run())
+    if args.resolver:
+        sites = [site for cell in followers.values() for site in cell.regions.values()]
+        tasks.create_task(Names(args.resolver, mutants).run(sites))
     tasks.create_task(follow(args.controller.rstrip("/"), means.session, followers))
 
 

@@ -33,6 +33,7 @@ class Speed:
     shortest: int  # tokens of an answer
     longest: int
     per_event: int  # tokens of one event
+    prefill_s: float = 0.0  # to compute what all prompts of a template begin with, once
     slots: int = 0  # answers generated at once, the others wait in line; 0: no limit
 
 
@@ -111,6 +112,8 @@ class _Engine:
         self.line = Line(speed.slots)
         self.alike: Counter[Basis] = Counter()  # answers under way, by what they depend on
         self.herd = 0  # the most that were alike at once
+        self.warm: dict[str, asyncio.Task[None]] = {}  # templates whose shared beginning is in the cache, or under way
+        self.met_cold = 0  # answers that had to wait for it
         self.deaf = deaf  # to clients that hang up
 
     def job(self, body: Mapping[str, Any]) -> _Job:
@@ -141,6 +144,7 @@ class _Engine:
         except (TypeError, ValueError) as exc:
             return failure(400, "bad_request", str(exc))
         prompt_tokens = sum(len(str(message.get("content"))) // 4 + 1 for message in body["messages"])
+        await self._prefilled(job)
         answer = self._stream if body.get("stream") else self._whole
         if job.count == 1:  # a probe of forward progress: served between the steps of the batch, whatever the line
             return await answer(request, job, prompt_tokens)
@@ -162,6 +166,18 @@ class _Engine:
             finally:
                 self.running -= 1
                 self.metrics.gauge("vllm:num_requests_running", self.running)
+
+    async def _prefilled(self, job: _Job) -> None:
+        """Return once what all prompts of the job's template begin with has been computed; who asks first begins that."""
+        if not self.speed.prefill_s:
+            return
+        template = job.basis.pins.template
+        begun = self.warm.get(template)
+        if begun is None:
+            begun = self.warm[template] = asyncio.create_task(asyncio.sleep(self.speed.prefill_s))
+        if not begun.done():
+            self.met_cold += job.count > 1  # one token is what a warm-up asks for
+            await asyncio.shield(begun)
 
     def _headers(self, job: _Job) -> dict[str, str]:
         pins = job.basis.pins
@@ -223,7 +239,13 @@ class _Engine:
 
     async def health(self, _request: web.Request) -> web.Response:
         return web.json_response(
-            {"running": self.running, "waiting": self.line.waiting, "slots": self.line.slots, "herd": self.herd}
+            {
+                "running": self.running,
+                "waiting": self.line.waiting,
+                "slots": self.line.slots,
+                "met_cold": self.met_cold,
+                "herd": self.herd,
+            }
         )
 
     async def resize(self, request: web.Request) -> web.Response:
@@ -246,6 +268,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max-tokens", type=int, default=24)
     parser.add_argument("--tokens-per-event", type=int, default=4)
     parser.add_argument("--slots", type=int, default=0, help="answers generated at once; others wait; 0: no limit")
+    parser.add_argument("--prefill-ms", type=float, default=0, help="for a template that was not asked for before")
     parser.add_argument("--small", action="store_true", help="serve the smaller model")
     args = parser.parse_args(argv)
     mutants = mutants_of(parser, args)
@@ -264,6 +287,7 @@ async def _build(
         longest=args.max_tokens,
         per_event=args.tokens_per_event,
         slots=args.slots,
+        prefill_s=args.prefill_ms / 1e3,
     )
     pins = SMALL if args.small else PINS
     metrics = Metrics(region=args.region, model_name=pins.model)

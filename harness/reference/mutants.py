@@ -12,6 +12,7 @@ from dataclasses import dataclass
 __all__ = [
     "ACK_BEFORE_REPLICATE",
     "ASKS_EACH_TIME",
+    "COLD_STANDBY",
     "EAGER_FAILBACK",
     "EMPTY_IS_FINE",
     "FAKE_DONE",
@@ -44,6 +45,7 @@ __all__ = [
     "STALE_CREDENTIALS",
     "STALE_ROUTE",
     "SYNCHRONOUS_TELEMETRY",
+    "TRUSTS_NAMES",
     "ZOMBIES",
     "Mutant",
     "parse_mutants",
@@ -83,6 +85,8 @@ METASTABLE = "metastable"
 MUTE = "mute"
 SYNCHRONOUS_TELEMETRY = "synchronous-telemetry"
 NO_LEDGER_KEY = "no-ledger-key"
+TRUSTS_NAMES = "trusts-names"
+COLD_STANDBY = "cold-standby"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +267,7 @@ MUTANTS: dict[str, Mutant] = {
     MUTE: Mutant(
         what="never says to anyone that it is down",
         experiment="sovereignty",
-        expect="FAIL:alert.CellDown.fires",
+        expect="FAIL:probe.status.max",
     ),
     SYNCHRONOUS_TELEMETRY: Mutant(
         what="lets each request wait until the collector has heard of it",
@@ -276,6 +280,18 @@ MUTANTS: dict[str, Mutant] = {
         experiment="backlog",
         expect="FAIL:exactly-once",
         kin="M24",
+    ),
+    TRUSTS_NAMES: Mutant(
+        what="takes whatever the name server says for true: nothing, or an address where no one is",
+        experiment="names-wrong",
+        expect="FAIL:recovery_time",
+        kin="M18",
+    ),
+    COLD_STANDBY: Mutant(
+        what="never prepares the standby's engine for the template in force",
+        experiment="cold-failover",
+        expect="FAIL:probe.met-cold.max",
+        kin="M30",
     ),
     STALE_ROUTE: Mutant(
         what="sends requests to the old primary for 8 s after another was promoted, as a long TTL would",

@@ -176,6 +176,7 @@ class Relay:
             stream=bool(body.get("stream")),
             began=time.monotonic(),
         )
+        await self._telemetry.begin()
         self._budget = min(self._patience.budget, self._budget + self._patience.budget_share)
         try:
             answer = await self._carry(job)
@@ -186,7 +187,7 @@ class Relay:
         seconds = time.monotonic() - job.began
         self._metrics.observe("edge_request_seconds", seconds)
         cell = cell_of(request.headers.get("x-tenant", ""), self._cells)
-        await self._telemetry.note(cell, answer.status < 500 and not job.gave_up, seconds)
+        self._telemetry.note(cell, answer.status < 500 and not job.gave_up, seconds)
         return answer
 
     async def _carry(self, job: _Job) -> web.StreamResponse:

@@ -35,7 +35,12 @@ class Telemetry:
         self._waits = SYNCHRONOUS_TELEMETRY in mutants
         self._buffer: deque[dict[str, Any]] = deque()
 
-    async def note(self, cell: str, good: bool, seconds: float) -> None:
+    async def begin(self) -> None:
+        """Before a request is served: nothing to wait for, but in a mutant."""
+        if self._waits and self._url is not None:
+            await self._send(10.0)
+
+    def note(self, cell: str, good: bool, seconds: float) -> None:
         """Take in how a request went; returns at once."""
         if self._url is None:
             return
@@ -43,8 +48,6 @@ class Telemetry:
             self._buffer.popleft()
             self._metrics.count("edge_telemetry_dropped_total")
         self._buffer.append({"cell": cell, "good": good, "ms": round(seconds * 1000, 1)})
-        if self._waits:
-            await self._send(10.0)
 
     async def run(self) -> None:
         """Send what there is, for ever; a word goes out also when nothing happened, so that silence means something."""

@@ -23,6 +23,7 @@ from harness.load.pacing import open_alarm
 from harness.load.record import Recorder, warm_up, write_part
 from tests.bench.clients import clients
 from tests.bench.finding import Finding
+from tests.bench.footprint import footprint
 from tests.bench.histories import histories
 from tests.bench.judging import judged
 
@@ -202,6 +203,7 @@ PARTS: dict[str, Callable[[], list[Finding]]] = {
     "zones": lambda: [zones()],
     "clients": clients,
     "million": histories,
+    "footprint": footprint,
     "tenfold": lambda: histories(tenfold=True)[2:],
 }
 """Each takes under three minutes alone."""

@@ -40,6 +40,7 @@ from harness.model.wiring import Wiring
 from harness.registry import catalog
 from harness.stacks.client import end_stack
 from harness.stacks.process import ProcessHost
+from harness.stacks.python import PythonHost
 from harness.stacks.wire import allocate
 from harness.testing.conformance import check_injector
 from harness.testing.fakes import FakeHost, FakeWorld
@@ -59,18 +60,22 @@ def made(answer: str, **params: Any) -> Any:
 
 
 @pytest.fixture
-async def names(tmp_path: Path) -> AsyncIterator[SimpleNamespace]:
-    """A resolver as a stack starts it, and what another client hears from it."""
-    command = [sys.executable, "-m", "harness.faults.resolver", "--listen", "${addr:names.dns}"]
-    command += ["--faults", "${dir}/faults.json", "db.shop=127.0.2.1", "db.shop=::1", "web.shop=127.0.2.2"]
-    one = Instance(name="names", ports={"dns": None}, host=HostSpec(kind="process", params={"process": command}))
+async def names(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[SimpleNamespace]:
+    """A resolver as a stack starts it (on the host of the test's `names`), and what another client hears from it."""
+    kind = getattr(request, "param", "process")
+    args = ["--listen", "${addr:names.dns}", "--faults", "${dir}/faults.json"]
+    args += ["db.shop=127.0.2.1", "db.shop=::1", "web.shop=127.0.2.2"]
+    params: dict[str, Any] = {"process": [sys.executable, "-m", "harness.faults.resolver", *args]}
+    if kind == "python":
+        params = {"python": "harness.faults.resolver:main", "args": args}
+    one = Instance(name="names", ports={"dns": None}, host=HostSpec(kind=kind, params=params))
     state_dir = tmp_path / "state"
     (state_dir / "dirs").mkdir(parents=True)
     wiring = allocate(Stack(name="s", base_dir=str(tmp_path), instances={"names": one}), str(state_dir))
     places = HostSettings(
         run_id="run-1", state_dir=str(state_dir), log_dir=str(tmp_path / "logs"), base_dir=str(tmp_path)
     )
-    host = ProcessHost(one, wiring, places)
+    host = {"process": ProcessHost, "python": PythonHost}[kind](one, wiring, places)
     place = wiring.address("names", "dns")
 
     async def hears(name: str, kind: str = "A", way: Any = dns.query.udp) -> tuple[str, list[str]]:
@@ -102,8 +107,14 @@ async def names(tmp_path: Path) -> AsyncIterator[SimpleNamespace]:
 
 @pytest.mark.live
 @pytest.mark.slow
-@pytest.mark.cell("dns", "process")
-@pytest.mark.parametrize("answer", CASES)
+@pytest.mark.parametrize(
+    ("names", "answer"),
+    [
+        *(pytest.param("process", answer, marks=pytest.mark.cell("dns", "process")) for answer in CASES),
+        pytest.param("python", "empty", marks=pytest.mark.cell("dns", "python")),
+    ],
+    indirect=["names"],
+)
 async def test_a_resolver_lies_and_stops_lying(names: SimpleNamespace, answer: str) -> None:
     lie = made(answer, **CASES[answer])
     await check_injector(lie, TARGET, names.world, vanish=names.vanish)

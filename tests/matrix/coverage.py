@@ -161,7 +161,12 @@ ROWS: tuple[Row, ...] = (
         experiments=("region-pause", "provider-brownout", "region-hiccup"),
         proofs=("recovery_time",),
     ),
-    Row(asked="DNS failover", has="none; a mutant keeps a stale route for 8 s"),
+    Row(
+        asked="DNS failover",
+        has="edges look regions up again and again, keep the last good address, and take a new one over once it answers",
+        experiments=("names-wrong",),
+        proofs=("recovery_time", "availability"),
+    ),
     Row(
         asked="Rate limits that match the backup's capacity; shedding by priority",
         has="an admission limit, of which the less urgent classes may use a part",
@@ -218,11 +223,15 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Forecast and elastic scaling; affinity; rebalancing",
-        has="none; a job queue works off a backlog with as many workers as there are",
+        has="the standby's engine is prepared for what is published; nothing scales, no affinity",
+        experiments=("cold-failover",),
+        proofs=("probe.met-cold.max",),
     ),
     Row(
         asked="RTOs written down; runbooks with exact steps; tabletop and full-scale drills",
-        has="objectives, runbooks and a drill document",
+        has="objectives, runbooks, drill documents; a compound failure",
+        experiments=("compound",),
+        proofs=("recovery_time", "alert.CellDown.fires"),
     ),
     Row(
         asked="Incident communication and a status page outside the region",
@@ -284,13 +293,13 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D11": ("failback and flapping", ("region-flap",), "no ramp: there is no failback"),
     "D12": ("backlog drain", ("backlog",), "apart from interactive load"),
     "D13": ("control plane loss", ("controller-loss",), "controller and collector; no break-glass"),
-    "D14": ("DNS failover", (), "no name server"),
+    "D14": ("DNS failover", ("names-wrong",), "the edges are the resolvers, one class of them"),
     "D15": ("slow brownout", ("providers-out", "slow-link"), "no share that shifts with slowness"),
     "D16": ("cache stampede and staleness", ("cache-stale",), ""),
-    "D17": ("cold prefix failover", (), "the engine has no prefix cache"),
+    "D17": ("cold prefix failover", ("cold-failover",), "one prefix for each template, none for each session"),
     "D18": ("credential expiry in failover", ("key-rotation",), "no replayed or forged frames"),
     "D19": ("sovereignty under failover", ("sovereignty",), ""),
-    "D20": ("full game day", (), "`drills/quarterly-region-loss.yaml` is a smaller one"),
+    "D20": ("full game day", ("compound",), "people: `drills/full-game-day.yaml`; no conflicting operators"),
 }
 """Of the twenty drills: what it is about, our experiments (each carries the number as a tag), what of it is missing."""
 

@@ -140,7 +140,8 @@ async def test_serving_waits_for_no_collector(mutants: frozenset[str], waits: bo
     port = runner.addresses[0][1]
     async with aiohttp.ClientSession() as session:
         one = Telemetry(f"http://127.0.0.1:{port}", "edge-1", session, Metrics(), mutants)
-        note = asyncio.create_task(one.note("eu", True, 0.1))
+        one.note("eu", True, 0.1)
+        note = asyncio.create_task(one.begin())
         if waits:
             await asked.wait()
             assert not note.done()

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from harness.reference.admission import Admission
-from harness.reference.engine import Line
+from harness.reference.engine import Line, Speed, _Engine
 from harness.reference.follower import Follower, cell_of, parse_cell
+from harness.reference.metrics import Metrics
 from harness.reference.mutants import (
     ASKS_EACH_TIME,
     IGNORES_RETRY_AFTER,
@@ -17,6 +18,7 @@ from harness.reference.mutants import (
     RETRY_STORM,
     SHEDS_BLINDLY,
 )
+from harness.reference.oracle import PINS
 from harness.reference.providers import Pool, Provider, advised_s
 
 
@@ -174,3 +176,19 @@ def test_the_mutant_that_asks_each_time_serves_only_on_a_fresh_word() -> None:
     cell = Follower("eu", {"a": "http://a", "b": "http://b"}, frozenset({ASKS_EACH_TIME}))
     cell.told |= {"serves": True, "primary": "a"}
     assert cell.servable() is None
+
+
+async def test_the_first_of_a_template_pays_for_its_beginning_and_those_behind_wait_for_the_same() -> None:
+    speed = Speed(first_s=0, step_s=0, per_running_s=0, shortest=1, longest=4, per_event=4, prefill_s=0.03)
+    engine = _Engine("e", speed, Metrics(), PINS)
+    pins = {"model": PINS.model, "tokenizer": PINS.tokenizer, "template": "tmpl.r9"}
+    asked = {"messages": [{"role": "user", "content": "hello"}], "pins": pins}
+    warm, real = engine.job(asked | {"max_tokens": 1}), engine.job(asked | {"seed": 3})
+    began = asyncio.get_running_loop().time()
+    await engine._prefilled(warm)
+    assert asyncio.get_running_loop().time() - began >= 0.029 and engine.met_cold == 0
+    await engine._prefilled(real)
+    assert engine.met_cold == 0
+    cold = [engine.job(asked | {"seed": 3, "pins": pins | {"template": "tmpl.r10"}}) for _ in range(3)]
+    await asyncio.gather(*(engine._prefilled(job) for job in cold))
+    assert engine.met_cold == 3 and len(engine.warm) == 2
