@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Cells(Path(path)))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Lanes for `-n N --dist loadgroup`: a file is one lane's, and so are those that share the engine; the slowest go first."""
     weight: dict[str, int] = defaultdict(int)
