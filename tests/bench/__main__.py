@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,9 @@ from tests.bench.finding import Finding
 from tests.bench.footprint import footprint
 from tests.bench.histories import histories
 from tests.bench.judging import judged
+from tests.bench.outage import outage
+from tests.bench.proxies import proxies
+from tests.bench.streams import streams
 
 WAKES = 1500
 GAP_NS = 2_100_000  # not a whole millisecond: that is what asyncio's timers wait in
@@ -37,6 +42,7 @@ def main() -> int:
     """Measure all, print a table or JSON; 0 when every ratio is within its limit."""
     asked = [word for word in sys.argv[1:] if not word.startswith("-")] or list(PARTS)
     found = [finding for part in asked for finding in PARTS[part]()]
+    sys.stderr.write(machine() + "\n")
     if "--json" in sys.argv[1:]:
         sys.stdout.write(json.dumps([{**asdict(one), "met": one.met} for one in found], indent=2) + "\n")
     else:
@@ -44,6 +50,16 @@ def main() -> int:
             limit = "" if one.limit is None else f"  (limit {one.limit:g}: {'met' if one.met else 'MISSED'})"
             sys.stdout.write(f"{one.what:34} {one.ours:>12} : {one.beside:>12}  = {one.ratio:.3g}{limit}\n")
     return 0 if all(one.met for one in found) else 1
+
+
+def machine() -> str:
+    """On what this was measured, and how busy it was: ratios need a quiet machine."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "?")
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    return (
+        f"{os.cpu_count()} x {cpu}, Linux {platform.release()}, Python {platform.python_version()}, load average {load}"
+    )
 
 
 def pacing() -> Finding:
@@ -143,27 +159,49 @@ def _cpu(work: Callable[[], None]) -> float:
 
 
 def help_text() -> Finding:
-    """Wall time of `blackstart --help`, and of an empty typer app with as many commands; the best of several, taken in turn."""
+    """Wall time of `blackstart --help`, and of an empty typer app with as many commands; medians, taken in turn."""
     count = len(app.registered_commands) + sum(
         len(group.typer_instance.registered_commands) for group in app.registered_groups
     )
-    empty = "import typer\napp = typer.Typer(add_completion=False, rich_markup_mode=None)\n"
-    empty += (
-        "".join(f"@app.command()\ndef c{number}() -> None:\n    'Do {number}.'\n" for number in range(count))
-        + "app()\n"
-    )
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "empty.py")
-        script.write_text(empty)
+        script.write_text(_empty_app(count))
         ours, theirs = [], []
         for _ in range(ROUNDS):
             ours.append(_wall([str(Path(sys.executable).with_name("blackstart")), "--help"]))
             theirs.append(_wall([sys.executable, str(script), "--help"]))
     return Finding(
         what=f"--help: empty app of {count} commands",
-        ours=f"{min(ours) * 1e3:.0f} ms",
-        beside=f"{min(theirs) * 1e3:.0f} ms",
-        ratio=min(ours) / min(theirs),
+        ours=f"{statistics.median(ours) * 1e3:.0f} ms",
+        beside=f"{statistics.median(theirs) * 1e3:.0f} ms",
+        ratio=statistics.median(ours) / statistics.median(theirs),
+        limit=1.5,
+    )
+
+
+def _empty_app(commands: int) -> str:
+    empty = "import typer\napp = typer.Typer(add_completion=False, rich_markup_mode=None)\n"
+    made = (f"@app.command()\ndef c{number}() -> None:\n    'Do {number}.'\n" for number in range(commands))
+    return empty + "".join(made) + "app()\n"
+
+
+def validating() -> Finding:
+    """Wall time of `blackstart validate` on one experiment, and of the empty app with pydantic and ruamel.yaml imported."""
+    project = Path(__file__).parents[2]
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "empty.py")
+        script.write_text("import pydantic, ruamel.yaml\n" + _empty_app(1).replace("app()", "app(['--help'])"))
+        ours, theirs = [], []
+        for _ in range(ROUNDS):
+            command = [str(Path(sys.executable).with_name("blackstart")), "validate"]
+            ours.append(_wall([*command, str(project / "experiments" / "region-kill.yaml")]))
+            theirs.append(_wall([sys.executable, str(script)]))
+    mine, beside = statistics.median(ours), statistics.median(theirs)
+    return Finding(
+        what="validate: empty app, pydantic, ruamel",
+        ours=f"{mine * 1e3:.0f} ms",
+        beside=f"{beside * 1e3:.0f} ms",
+        ratio=mine / beside,
         limit=1.5,
     )
 
@@ -198,7 +236,10 @@ def _wall(command: list[str]) -> float:
 PARTS: dict[str, Callable[[], list[Finding]]] = {
     "pacing": lambda: [pacing()],
     "recording": lambda: [recording()],
-    "help": lambda: [help_text()],
+    "help": lambda: [help_text(), validating()],
+    "outage": outage,
+    "proxies": proxies,
+    "streams": streams,
     "checks": lambda: [checks()],
     "zones": lambda: [zones()],
     "clients": clients,

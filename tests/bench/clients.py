@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.finding import Finding
 
-__all__ = ["clients", "nginx"]
+__all__ = ["clients", "free_port", "listening", "nginx"]
 
 ROUNDS, USERS, SECONDS = 3, 16, 2.0
 KINDS = ("lean", "lean-recorded", "aiohttp-recorded", "locust")
@@ -56,9 +56,7 @@ def _run(kind: str, url: str) -> float:
 @contextmanager
 def nginx() -> Iterator[str]:
     """One nginx process that answers 52 bytes of JSON to everything."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     body = '{"status":"ok","served_by":"bench","padding":"xxxxxx"}'
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "nginx.conf")
@@ -71,14 +69,22 @@ def nginx() -> Iterator[str]:
         )
         process = subprocess.Popen(["nginx", "-c", str(config), "-p", folder], stderr=subprocess.DEVNULL)
         try:
-            _listening(port)
+            listening(port)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(timeout=10)
 
 
-def _listening(port: int) -> None:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def listening(port: int) -> None:
+    """Return when somebody does. Raises OSError after 10 s."""
     until = time.monotonic() + 10
     while True:
         try:
