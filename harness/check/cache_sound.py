@@ -38,6 +38,7 @@ class _Hits:
     unproduced: Ints
     stale: Ints
     errors: Ints
+    unsure: int
     early: int
     blank: int
     source: Ints
@@ -46,16 +47,17 @@ class _Hits:
 def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResult:
     """Whether each answer that says that it came from a cache (`op.cached`) may have been there.
 
-    `op.input` stands for all that an answer may depend on beside `op.version`: model, prompt, parameters, tenant; `op.answer`
-    for the answer. A cached one must equal an answer that an uncached op gave for the same input and version and that was
-    under way before the cached one ended. `within` is the cache's TTL. *unproduced*: no such op, though the record reaches
-    back further than the TTL, so that it would be there: produced for another input, version or tenant, or by nobody.
-    *stale*: the last such op had ended more than the TTL before the cached one began. *errors*: a cached answer that is no
-    success, is wrong, or repeats what only failed, broken or wrong ops had produced. Uncertain ops may have filled the
-    cache. An op of several wire attempts may be answered with what its own first attempt produced. All clients that ask the
+    `op.input` stands for all that an answer may depend on beside `op.version`: model, prompt, parameters, tenant;
+    `op.answer` for the answer. A cached one must equal an answer that an uncached op gave for the same input and version and
+    that was under way before the cached one ended. `within` is the cache's TTL. *unproduced*: no such op, though the record
+    reaches back further than the TTL, so that it would be there: produced for another input, version or tenant, or by
+    nobody. *stale*: the last such op had ended more than the TTL before the cached one began. *errors*: a cached answer that
+    is no success, is wrong, or repeats what only failed, broken or wrong ops had produced. Uncertain ops may have filled the
+    cache: with their answer, or, where nobody heard it, with any for their input (or for any input, where they recorded
+    none). An op of several wire attempts may be answered with what its own first attempt produced. All clients that ask the
     same must be in the record. Unknown: no cached answer, or none open during a fault; cached answers without input or
-    answer; produced before the record began, as far as anyone knows (always so without `within`). O(n log n).
-    Source: correctness.md C1, C2.
+    answer; produced before the record began, as far as anyone knows (always so without `within`). O(n log n). Source:
+    correctness.md C1, C2.
     """
     ground = Ground(history=history, spec=spec, context=context)
     hits = _hits(ground)
@@ -104,13 +106,18 @@ def _hits(ground: Ground) -> _Hits:
     # What was produced by an uncertain op may be as young as can be: its end is not known.
     old = ~nobody & (latest_ns < sent - (FOREVER // 2 if ttl_ns is None else ttl_ns))
     repeats = nobody & repeated & covered
-    stale = old & covered
-    unproduced = nobody & ~repeated & covered
+    perhaps = _perhaps(
+        ground, inputs, (judged_told, (~index.final & index.info & (answers < 0)) & ~table.flags("cached"))
+    )
+    unsure = perhaps & ((nobody & ~repeated) | old) & covered
+    stale = old & covered & ~unsure
+    unproduced = nobody & ~repeated & covered & ~unsure
     return _Hits(
         judged=judged,
         unproduced=judged_told[unproduced],
         stale=judged_told[stale],
         errors=np.sort(np.concatenate([bad, judged_told[repeats]])),
+        unsure=int(np.count_nonzero(unsure)),
         early=int(np.count_nonzero(nobody & ~covered)),
         blank=int(np.count_nonzero(~told[judged] & index.ok[judged])),
         source=source[stale],
@@ -141,6 +148,16 @@ def _produced(lo_ns: Ints, done_ns: Ints, what: tuple[Ints, Ints], rows: tuple[I
     return source, latest
 
 
+def _perhaps(ground: Ground, inputs: Ints, rows: tuple[Ints, Bools]) -> Bools:
+    """Which hits an uncertain op may have filled the cache for: begun before they ended, with their input or none recorded."""
+    hits, unheard = rows
+    index, writes = ground.index, ground.index.is_write | ground.index.is_read
+    asked = np.flatnonzero(unheard & (writes | (inputs >= 0)))
+    first = np.full(int(inputs.max(initial=-1)) + 2, FOREVER, dtype=np.int64)  # the last: of those that recorded none
+    np.minimum.at(first, inputs[asked], index.lo_ns[asked])
+    return np.asarray(np.minimum(first[inputs[hits]], first[-1]) <= index.done_ns[hits], dtype=np.bool_)
+
+
 def _latest_so_far(groups: Ints, ends: Ints) -> Ints:
     """For each place: the place, among those of its group up to it, that ended last. Groups are in order."""
     instants, rank = np.unique(ends, return_inverse=True)
@@ -157,6 +174,9 @@ def _unknown(ground: Ground, hits: _Hits) -> list[str]:
     why = [gap for gap in ground.gaps(mask) if not gap.startswith("nothing was acknowledged")]
     if hits.blank:
         why.append(f"{counted(hits.blank, 'cached answer')} recorded no input or no answer")
+    if hits.unsure:
+        what = counted(hits.unsure, "cached answer")
+        why.append(f"{what} may have been produced by an uncertain operation whose answer nobody heard")
     if hits.early:
         given = "the record does not reach back a TTL" if ground.spec.within_ns else "no TTL is given (`within`)"
         why.append(f"{counted(hits.early, 'cached answer')} may have been produced before the record began: {given}")

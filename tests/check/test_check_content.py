@@ -141,6 +141,24 @@ def test_an_uncertain_op_may_have_filled_the_cache_at_any_time() -> None:
     assert sound(script).verdict == "valid"
 
 
+@pytest.mark.parametrize("question", ["q", None])
+def test_an_uncertain_op_whose_answer_nobody_heard_may_have_made_any(question: str | None) -> None:
+    script = cache()
+    script.write("lost", 11, 12, "info", input=question)
+    hit(script, 13, "q", "a")
+    assert "by an uncertain operation whose answer nobody heard" in str(sound(script).why_unknown)
+    bad = hit(script, 5, "q", "b")
+    assert ops_of(sound(script)) == [], "it is from before the record, for all anyone knows"
+    later = cache()
+    bad = hit(later, 11, "q", "a")
+    later.write("lost", 13, 14, "info", input=question)
+    assert ops_of(sound(later)) == [bad]
+    other = cache()
+    other.write("lost", 11, 12, "info", input="another")
+    bad = hit(other, 13, "q", "a")
+    assert ops_of(sound(other)) == [bad]
+
+
 def test_a_hit_may_be_served_before_its_producer_was_answered() -> None:
     script = cache()
     script.write("slow", 11, 14, input="q", answer="a")

@@ -163,13 +163,11 @@ class ChatUser(HttpUser):
             "max_tokens": max_tokens,
             "stream": self.stream,
         } | self.extras()
-        async with (
-            self.op("append", key=self.session, value=value, idem=idem) as op,
-            self.wire.request("POST", self.path, json=request, headers=headers) as reply,
-        ):
+        turn = self.op("append", key=self.session, value=value, idem=idem)
+        if self.digests:  # before it is sent: a turn whose answer nobody heard may have filled a cache, too
+            turn.input = json.dumps([self.tenant(), request], sort_keys=True)
+        async with turn as op, self.wire.request("POST", self.path, json=request, headers=headers) as reply:
             self._note(op, reply)
-            if self.digests:
-                op.input = json.dumps([self.api_key, request], sort_keys=True)
             reply.raise_for_status()
             if self.stream:
                 text, sha = await self._streamed(op, reply)
@@ -183,6 +181,10 @@ class ChatUser(HttpUser):
                 op.expect(got, sha)
                 if self.stream:
                     op.result = {"exact": got == sha}
+
+    def tenant(self) -> str | None:
+        """Whose answers may be given to this user out of a cache."""
+        return self.api_key
 
     def extras(self) -> dict[str, Any]:
         """Whatever else a profile of your own puts into the request."""
