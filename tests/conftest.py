@@ -7,31 +7,18 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.lanes import Lanes, lane_of, seconds_of
 from tests.pages import Browser, Reader, open_browser
 
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 _CELL = "cell"
-
-_SHARED = {
-    "engine": (
-        "tests/engine/*",
-        "tests/run/test_killing.py",
-        "tests/run/test_residue.py",
-        "tests/faults/test_cut.py",
-        "tests/faults/test_nft.py",
-    )
-}
-"""Lane -> the files that must not run side by side: they share the machine's container engine or the kernel's tables."""
-
-
-_WHOLE = ("tests/run/*", "tests/experiments/*", "tests/cli/*", "tests/test_wheel.py")
-"""Where a live test is a whole run, of half a minute."""
 
 
 class Cells:
@@ -67,20 +54,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Cells(Path(path)))
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    """Called with `-n N` only. (xdist's own groups are lost with pytest 9.)"""
+    return Lanes(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Lanes for `-n N --dist loadgroup`: a file is one lane's, and so are those that share the engine; the slowest go first."""
+    """The slowest lanes first, so that none is left to run alone at the end."""
     weight: dict[str, int] = defaultdict(int)
     lanes = {}
     for item in items:
         path = item.path.relative_to(config.rootpath)
-        lane = next(
-            (name for name, files in _SHARED.items() if any(path.match(each) for each in files)), path.as_posix()
-        )
-        item.add_marker(pytest.mark.xdist_group(lane))
-        lanes[item.nodeid] = lane
-        seconds = 10 if any(path.match(each) for each in _WHOLE) else 1
-        weight[lane] += seconds * any(item.get_closest_marker(name) for name in ("live", "slow", "browser"))
+        lanes[item.nodeid] = lane = lane_of(path.as_posix())
+        if any(item.get_closest_marker(name) for name in ("live", "slow", "browser")):
+            weight[lane] += seconds_of(path.as_posix())
     items.sort(key=lambda item: -weight[lanes[item.nodeid]])
 
 
