@@ -159,6 +159,14 @@ def _table(rows: Sequence[Row]) -> pa.Table:
 
 
 def _column(values: Sequence[Any], kind: Any) -> Any:
+    if len(values) > 1 and values.count(values[0]) == len(values):  # most columns of a part say one thing, or nothing
+        import numpy as np
+
+        return _made(values[:1], kind).take(np.zeros(len(values), dtype=np.int32))
+    return _made(values, kind)
+
+
+def _made(values: Sequence[Any], kind: Any) -> Any:
     import pyarrow as pa
 
     plain = pa.string() if pa.types.is_dictionary(kind) else kind

