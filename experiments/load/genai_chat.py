@@ -41,8 +41,13 @@ class GenaiUser(ChatUser):
             said["authorization"] = f"Bearer {key_of(self.key_root, type(self).newest)}"
         return said
 
+    def tenant(self) -> str | None:
+        return self._credentials()["x-tenant"]
+
     def _note(self, op: OpContext, reply: HttpReply) -> None:
         super()._note(op, reply)
+        template = reply.headers.get("x-template-rev")
+        op.version = op.version if template is None else f"{op.version} {template}"  # what a cache must tell apart
         type(self).newest = max(type(self).newest, int(reply.headers.get("x-key-generation") or 1))
 
     def _prompt(self, value: str) -> str:
