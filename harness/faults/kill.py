@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
+from harness.errors import InjectError
 from harness.faults.instance import (
     CONTAINERS,
     HOSTS,
@@ -18,23 +21,35 @@ from harness.faults.instance import (
     still_there,
     who_runs,
 )
-from harness.model.catalog import FaultKind
+from harness.model.catalog import FaultKind, Words
 from harness.model.fields import JsonObject, Params
 from harness.model.plan import Target
-from harness.model.ports import Crashable, Evidence, World
+from harness.model.ports import Crashable, Evidence, Powered, World
+from harness.model.stack import Instance
 
 __all__ = ["KIND", "Kill", "KillParams", "KillState"]
 
 
+POWERED = frozenset({"process", "python"})
+
+
 class KillParams(Params):
-    """`mode: process` is SIGKILL of the whole tree. What reached the page cache survives it; a power cut is not offered yet.
+    """`mode: process` is SIGKILL of the whole tree: what reached the page cache survives it, so that it cannot show an
+    acknowledgement that came before the fsync. `mode: power` is that and the loss of all that was not synced: the instance
+    must have a file system of its own (`disk: 64MB` in the stack file), or say that it keeps nothing on disk (`disk: none`).
 
     `via`: a container is killed by its `engine` (which then does not restart it), or by its first process's `pid`, a crash on
     which restart policies and supervisors act: what they bring back is part of it.
     """
 
-    mode: Literal["process"] = "process"
+    mode: Literal["process", "power"] = "process"
     via: Literal["engine", "pid"] | None = None
+
+    @model_validator(mode="after")
+    def _power_has_no_way(self) -> KillParams:
+        if self.mode == "power" and self.via is not None:
+            raise ValueError("`via` is how a container is killed; `mode: power` takes none")
+        return self
 
 
 class KillState(InstanceFaultState):
@@ -60,12 +75,18 @@ class Kill:
     async def apply(self, state: KillState, world: World) -> None:
         await still_there(state, world)
         host = world.host(state.instance)
-        if self.params.via == "pid" and isinstance(host, Crashable):
+        if self.params.mode == "power":
+            if not isinstance(host, Powered):
+                raise InjectError(f"instance {state.instance}: its host cannot cut its power")
+            await host.cut_power(state.identity)
+        elif self.params.via == "pid" and isinstance(host, Crashable):
             await host.crash(state.identity)
         else:
             await host.kill(state.identity)
 
     async def witness(self, state: KillState, world: World) -> Evidence:
+        if self.params.mode == "power":
+            return self._seen_cut(await seen_gone(state, world), state, world)
         if self.params.via != "pid":
             return await seen_gone(state, world)
 
@@ -77,6 +98,12 @@ class Kill:
             return True, f"{who} died" + ("" if found is None else f"; {back_as(found, state.identity)} already")
 
         return await look(once, world)
+
+    def _seen_cut(self, gone: Evidence, state: KillState, world: World) -> Evidence:
+        host = world.host(state.instance)
+        took = host.power_took(state.identity) if isinstance(host, Powered) else None
+        what = f"{gone.what}; {took or 'but its power was not cut'}"
+        return Evidence(present=gone.present and took is not None, at_ns=gone.at_ns, what=what)
 
     async def revert(self, state: KillState, world: World) -> None:
         if not state.was_frozen:  # a kill stops first: cut in between, it is only stopped
@@ -90,7 +117,18 @@ class Kill:
 def _unfit(params: JsonObject, host: str) -> str | None:
     if params.get("via") == "engine" and host not in CONTAINERS:
         return f"via: engine works on: {', '.join(sorted(CONTAINERS))}"
+    if params.get("mode") == "power" and host not in POWERED:
+        return f"mode: power works on: {', '.join(sorted(POWERED))}"
     return None
+
+
+def _lacks(params: JsonObject, instance: Instance) -> str | None:
+    if params.get("mode") != "power" or instance.disk_bytes is not None:
+        return None
+    return (
+        f"give {instance.name} a file system of its own in the stack file (`disk: 64MB`, root), or say that it keeps"
+        " nothing on disk (`disk: none`): what it has not synced must be lost with its power"
+    )
 
 
 KIND = FaultKind(
@@ -104,8 +142,17 @@ KIND = FaultKind(
     holds=("process",),
     needs_start=True,
     unfit=_unfit,
+    lacks=_lacks,
     what="SIGKILL every process of {target}",
     clients_see="open connections are reset; new ones are refused",
     on_revert="{target} is started again as the stack file says; clients must connect anew",
     witness="its process is gone and its ports refuse connections",
+    words={
+        "instance via power": Words(
+            what="SIGKILL every process of {target}, and let its disk forget what was not synced",
+            clients_see="open connections are reset; new ones are refused",
+            on_revert="{target} is started again on what its disk holds; clients must connect anew",
+            witness="its process is gone, its ports refuse connections, and what was on its disk unsynced was there and is gone",
+        )
+    },
 )

@@ -152,7 +152,14 @@ def not_shown(case: Case) -> tuple[str, ...]:
     if case.plan.experiment.stack.environment in ("local", "test"):
         found.append(f"The stack ran in {case.plan.experiment.stack.environment!r}, not in production.")
     if any(fault.kind == "kill" and fault.params.get("mode") != "power" for fault in case.plan.faults):
-        found.append("A killed process is not a power cut: what the kernel had buffered survived.")
+        found.append(
+            "A killed process is not a power cut: what the kernel had buffered survived, so that an acknowledgement before"
+            " its fsync would go unseen (`mode: power` shows it)."
+        )
+    if any(fault.kind == "kill" and fault.params.get("mode") == "power" for fault in case.plan.faults):
+        found.append(
+            "The power was cut on file systems of the run's own: what disks do with their own caches is not shown."
+        )
     smallest = case.measures.smallest_outage_ns
     if smallest is not None:
         found.append(f"Full outages shorter than {format_duration(smallest)} may go unseen at this load.")

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from harness.errors import HarnessBug
 from harness.model.fields import JsonObject, Params
 from harness.model.plan import Target
+from harness.model.stack import Instance
 
 __all__ = [
     "Catalog",
@@ -83,6 +84,7 @@ class FaultKind(Kind):
     differ; kinds that hold the same do not overlap. `lasts` names the parameter that says how long an instant one takes.
     `alone`: the values that parameters must have for a two-sided kind to take one instance (`on:`); None: it never does.
     `unfit(params, host)` says why it cannot be had with these parameters on a host of that kind; None when it can.
+    `lacks(params, instance)` says what the stack file must declare of an instance before that; None when nothing is lacking.
     `able(target, params)` raises UnsafeError where this machine cannot do it. `environment(dir)` is what an instance with that
     directory of its own must be started with.
     """
@@ -100,6 +102,7 @@ class FaultKind(Kind):
     layers: bool = False
     lasts: str | None = None
     unfit: Callable[[JsonObject, str], str | None] | None = None
+    lacks: Callable[[JsonObject, Instance], str | None] | None = None
     what: str
     clients_see: str
     on_revert: str

@@ -68,7 +68,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One running thing. `ports` maps a port's name to its fixed number, or None where a free one is allocated."""
+    """One running thing. `ports` maps a port's name to its fixed number, or None where a free one is allocated.
+
+    `disk_bytes` is the size of the file system of its own that its directory is; 0: it keeps nothing on disk; None: not said.
+    """
 
     name: str
     host: HostSpec
@@ -81,6 +84,7 @@ class Instance:
     user: str | None = None
     files: tuple[str, ...] = ()
     prepare: tuple[tuple[str, ...], ...] = ()
+    disk_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,9 @@ def _planned(entry: FaultEntry, at_ns: int, experiment: Experiment, catalog: Cat
         _has_a_rate(entry, experiment)
     targets, side = resolve_targets(entry, experiment.stack, catalog, experiment.seed)
     shown = ", ".join(_shown(target) for target in targets)
-    words = kind.sentences(targets[-1].kind, entry.params.get("via"))  # of links and a cut, the cut's, which say more
+    words = kind.sentences(
+        targets[-1].kind, entry.params.get("via") or entry.params.get("mode")
+    )  # of links and a cut, the cut's, which say more
     return [
         PlannedFault(
             id=name,

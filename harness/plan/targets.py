@@ -51,6 +51,9 @@ def _instance_target(instance: Instance, kind: FaultKind, entry: FaultEntry, cat
         raise UnsafeError(
             f"fault {fault!r}: {kind.name} does not work on {instance.name}, a {host} host", remedy=refused
         )
+    lacking = kind.lacks(params, instance) if kind.lacks is not None else None
+    if lacking is not None:
+        raise UnsafeError(f"fault {fault!r}: {kind.name} cannot be had on {instance.name}", remedy=lacking)
     if kind.needs_start and not catalog.host(host).can_start(instance.host.params):
         raise UnsafeError(
             f"fault {fault!r}: nothing could bring {instance.name} back after {kind.name}",

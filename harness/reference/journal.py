@@ -119,13 +119,16 @@ class Conflict:
 
 
 class Journal:
-    """The log. Mirrors of its end are kept in memory and are right after every `batch`."""
+    """The log. Mirrors of its end are kept in memory and are right after every `batch`.
 
-    def __init__(self, path: Path, region: str) -> None:
+    With the defect `ack_before_fsync` a batch is on disk only once a checkpoint has synced it, some thousand pages later.
+    """
+
+    def __init__(self, path: Path, region: str, *, ack_before_fsync: bool = False) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._region = region
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(f"PRAGMA synchronous={'NORMAL' if ack_before_fsync else 'FULL'}")
         self._db.executescript(_SCHEMA)
         self._load()
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from harness.reference.channel import Channel, Refused, Wire, serve_calls
 from harness.reference.journal import Config, Draft, Journal
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import MERGED_TAIL
+from harness.reference.mutants import ACK_BEFORE_FSYNC, MERGED_TAIL
 from harness.reference.program import failure, flags, log, metrics_page, mutants_of, run_program
 from harness.reference.replica import Replica
 
@@ -132,7 +132,7 @@ async def _build(
     metrics = Metrics(region=args.region)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
     args.db.mkdir(parents=True, exist_ok=True)
-    journal = Journal(args.db / "journal.sqlite", args.region)
+    journal = Journal(args.db / "journal.sqlite", args.region, ack_before_fsync=ACK_BEFORE_FSYNC in mutants)
     replica = Replica(journal, executor, args.region, metrics, mutants)
     session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
     server = _Server(replica, tasks, mutants)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "ACK_BEFORE_FSYNC",
     "ACK_BEFORE_REPLICATE",
     "ASKS_EACH_TIME",
     "COLD_STANDBY",
@@ -51,6 +52,7 @@ __all__ = [
     "parse_mutants",
 ]
 
+ACK_BEFORE_FSYNC = "ack-before-fsync"
 ACK_BEFORE_REPLICATE = "ack-before-replicate"
 ASKS_EACH_TIME = "asks-each-time"
 EAGER_FAILBACK = "eager-failback"
@@ -106,6 +108,12 @@ MUTANTS: dict[str, Mutant] = {
         experiment="region-kill",
         expect="FAIL:durable",
         kin="M02",
+    ),
+    ACK_BEFORE_FSYNC: Mutant(
+        what="acknowledges a turn before its log is synced to disk",
+        experiment="power-loss",
+        expect="FAIL:durable",
+        kin="M01",
     ),
     NO_IDEMPOTENCY: Mutant(
         what="ignores idempotency keys, so a turn resent through a failover is appended twice",

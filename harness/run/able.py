@@ -6,6 +6,7 @@ from harness.errors import UnsafeError
 from harness.model.catalog import Catalog
 from harness.model.plan import Plan
 from harness.stacks.compose_project import require_compose
+from harness.stacks.disk import require_disks
 from harness.stacks.netns import require_netns
 
 __all__ = ["require_able"]
@@ -18,6 +19,12 @@ def require_able(plan: Plan, catalog: Catalog) -> None:
     """
     stack = plan.experiment.stack
     require_compose(stack)
+    disks = [name for name, one in stack.instances.items() if one.disk_bytes]
+    if disks:
+        try:
+            require_disks()
+        except UnsafeError as exc:
+            raise UnsafeError(f"instance {', '.join(disks)}: {exc.message}", remedy=exc.remedy) from exc
     isolated = [name for name, region in stack.regions.items() if region.isolation is not None]
     if isolated:
         try:

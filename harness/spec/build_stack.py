@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from harness.model.catalog import Catalog
+from harness.model.catalog import Catalog, HostKind
 from harness.model.stack import (
     AlertsSpec,
     HostSpec,
@@ -38,6 +38,7 @@ CLIENTS = "clients"
 """The `from` of a link that the load itself comes through."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_DISK_LEAST, _DISK_MOST = 16 << 20, 16 << 30
 _FALLBACK: Mapping[str, str | int | dict[str, object]] = {
     "version": 1,
     "kind": "stack",
@@ -179,7 +180,20 @@ class _Builder:
             user=doc.user,
             files=() if files is None else tuple(_file(item.node) for item in files.children()),
             prepare=() if prepare is None else tuple(_argv(item.node) for item in prepare.children()),
+            disk_bytes=self._disk(at, doc.disk, self.catalog.host(host.kind.name)),
         )
+
+    def _disk(self, at: At, disk: int | str | None, kind: HostKind) -> int | None:
+        """Its size in bytes, 0 for none. Reports a size out of bounds, and a host that the run does not start."""
+        declared = at.child("disk")
+        if declared is None or disk is None or isinstance(disk, str):
+            return None if disk is None else 0
+        if not kind.started_by_run or kind.located:
+            message = f"no host of kind {kind.name} has a directory of its own"
+            self.report.error(declared, message, remedy="leave `disk` out, or host it as process or python")
+        elif not _DISK_LEAST <= disk <= _DISK_MOST:
+            self.report.error(declared, f"expected 16MiB to 16GiB, or none, got {declared.text!r}")
+        return disk
 
     def _ports(self, at: At, ports: Mapping[str, int | None], address: str | None) -> None:
         """Check them. `address` None: only the run can tell where they are, so that equal numbers are no clash."""

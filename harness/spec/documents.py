@@ -15,7 +15,7 @@ from pydantic import (
     Tag,
 )
 
-from harness.model.fields import Duration
+from harness.model.fields import Duration, Size
 from harness.spec.scalars import (
     Doc,
     Flow,
@@ -89,6 +89,10 @@ class InstanceDoc(Doc):
     files: list[Text] = Field(default=[], description="files copied into its own directory, ${dir}")
     prepare: list[Annotated[list[Text], Field(min_length=1)]] = Field(
         default=[], description="commands run once per stack start, before it starts"
+    )
+    disk: Literal["none"] | Size | None = Field(
+        None,
+        description="the size of a file system of its own for ${dir} (root); none: it keeps nothing on disk",
     )
     count: int | None = Field(None, ge=1, description="make n-1 to n-COUNT of it; ${i} is the number")
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 
 from harness.errors import HarnessError, InjectError
+from harness.stacks.disk import unmount_disk
 from harness.stacks.launch import Launch, Started, StateDir
 from harness.stacks.procfs import ProcessStat, all_pids, children_lister, is_marked, read_stat
 from harness.stacks.tree import Tree, send, wait_gone
@@ -99,6 +100,7 @@ async def _continue_the_frozen(state: StateDir) -> None:
 def _clean(state: StateDir, launches: tuple[Launch, ...]) -> None:
     for launch in launches:
         if launch.dir is not None:
+            unmount_disk(launch.dir)
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(launch.dir)
             with contextlib.suppress(OSError):  # others' folders may still be there

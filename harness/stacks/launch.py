@@ -1,8 +1,8 @@
 """How one instance is started, and the files about it that outlive every process of ours. Standard library only.
 
 A state directory holds, per instance: `NAME.launch.json` (how to start it), `NAME.pid.json` (who was started last),
-`NAME.prepared` (its `prepare:` commands have run), `NAME.frozen.json` (whom we stopped and have not continued); and the
-process host's own socket, locks and identity.
+`NAME.prepared` (its `prepare:` commands have run), `NAME.frozen.json` (whom we stopped and have not continued),
+`NAME.power.json` (the last cut of its power); and the process host's own socket, locks and identity.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Launch:
     ports: Mapping[str, int] = field(default_factory=dict)
     dir: str | None = None
     files: tuple[str, ...] = ()
+    disk_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -168,9 +169,17 @@ class StateDir:
         """Note that its `prepare:` commands have run."""
         self._file(instance, "prepared").touch()
 
+    def write_power(self, instance: str, document: Mapping[str, Any]) -> None:
+        """Record how far a cut of the instance's power is: before it begins, and with what it took once it is done."""
+        self.write(self._file(instance, "power.json").name, document)
+
+    def power(self, instance: str) -> dict[str, Any] | None:
+        """The record of the last cut of the instance's power; None when it never was cut."""
+        return self.read(self._file(instance, "power.json").name)
+
     def forget(self) -> None:
         """Remove what is known of every instance; their logs and directories are elsewhere."""
-        for ending in ("launch.json", "pid.json", "prepared", "frozen.json"):
+        for ending in ("launch.json", "pid.json", "prepared", "frozen.json", "power.json"):
             for path in Path(self.path).glob(f"*.{ending}"):
                 path.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ reaper can put things back whatever else has died.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from harness.model.ports import HostSettings, Identity
 from harness.model.stack import Instance
 from harness.model.wiring import Wiring
 from harness.stacks.client import HostdClient, ensure_hostd
+from harness.stacks.disk import cut_disk, mount_disk, remount_disk
 from harness.stacks.ending import tree_of
 from harness.stacks.launch import Launch, Started, StateDir, user_ids
 from harness.stacks.listeners import require_free
@@ -91,6 +93,7 @@ class SupervisedHost:
         await self._end_leftovers()
         for name, port in launch.ports.items() if launch.netns is None else ():  # in a namespace nobody else is
             require_free(self._name, name, launch.address, port)
+        await asyncio.to_thread(_ready_disk, launch, self._state)
         _make_dir(launch)
         _let_in(launch, self._state.path)
         os.makedirs(os.path.dirname(launch.log), exist_ok=True)
@@ -122,6 +125,24 @@ class SupervisedHost:
         tree = self._tree(identity)
         if tree.root() is not None:
             await tree.kill()
+
+    async def cut_power(self, identity: Identity) -> None:
+        await self.kill(identity)
+        launch = self._launch or self._state.launch(self._name)
+        if launch is None or launch.dir is None or launch.disk_bytes is None:
+            raise InjectError(f"instance {self._name}: it has no `disk:` whose power could be cut")
+        who = {"pid": identity.pid, "start_ticks": identity.start_ticks}
+        self._state.write_power(self._name, {**who, "took": None})
+        took = "it keeps nothing on disk"
+        if launch.disk_bytes:
+            took = await asyncio.to_thread(cut_disk, launch.dir, launch.disk_bytes)
+        self._state.write_power(self._name, {**who, "took": took})
+
+    def power_took(self, identity: Identity) -> str | None:
+        cut = self._state.power(self._name)
+        if cut is None or (cut["pid"], cut["start_ticks"]) != (identity.pid, identity.start_ticks):
+            return None
+        return None if cut["took"] is None else str(cut["took"])
 
     async def freeze(self, identity: Identity) -> None:
         try:
@@ -177,12 +198,44 @@ def common_launch(instance: Instance, wiring: Wiring, settings: HostSettings) ->
         ports=dict(wiring.ports.get(name, {})),
         dir=wiring.dirs.get(name),
         files=tuple(os.path.join(settings.base_dir, resolved(file)) for file in instance.files),
+        disk_bytes=instance.disk_bytes,
     )
 
 
 def argv_at(base_dir: str, argv: tuple[str, ...]) -> tuple[str, ...]:
     """A command whose program, when it is a path, starts at `base_dir`; other arguments are passed as they are."""
     return (os.path.join(base_dir, argv[0]), *argv[1:]) if "/" in argv[0] else argv
+
+
+def _ready_disk(launch: Launch, state: StateDir) -> None:
+    """Mount the file system that its directory is, made with its files in it when it never was."""
+    if launch.dir is None or not launch.disk_bytes:
+        return
+    cut = state.power(launch.instance)
+    if cut is not None and cut["took"] is None:  # a cut that died half-way left it shut down, where nothing can be read
+        remount_disk(launch.dir, launch.disk_bytes)
+    try:
+        owner = user_ids(launch.user) if launch.user is not None and os.geteuid() == 0 else None
+        if mount_disk(launch.dir, launch.disk_bytes, owner):
+            for file in launch.files:
+                path = shutil.copy2(file, launch.dir)
+                if owner is not None:
+                    os.chown(path, *owner)
+                _sync(path)
+            _sync(launch.dir)
+    except (OSError, ValueError, UnsafeError) as exc:
+        raise UnsafeError(
+            f"instance {launch.instance}: cannot make its disk at {launch.dir}: {exc}",
+            remedy="check `disk:`, `files:` and `user:`",
+        ) from exc
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _make_dir(launch: Launch) -> None:

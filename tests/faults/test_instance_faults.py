@@ -224,9 +224,9 @@ async def test_only_ports_that_accepted_count() -> None:
     assert state.ports == (f"127.0.0.1:{ports['a']['http']}",)
 
 
-def test_parameters_are_bounded_and_power_is_not_offered() -> None:
-    with pytest.raises(ValueError, match="Input should be 'process'"):
-        KillParams.model_validate({"mode": "power"})
+def test_parameters_are_bounded() -> None:
+    with pytest.raises(ValueError, match="`via` is how a container is killed; `mode: power` takes none"):
+        KillParams.model_validate({"mode": "power", "via": "pid"})
     with pytest.raises(ValueError, match="expected at most '20s'"):
         StopParams.model_validate({"grace": "21s"})
     with pytest.raises(ValueError, match="fault kill with `for`"):

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports" / "truth"
 DOCS = ROOT / "docs"
 PROOFS = DOCS / "truth.jsonl"  # kept with the code: what was proven where cannot be asked of a fresh clone otherwise
-STACKS = ("genai", "genai-jobs", "genai-small")
+STACKS = ("genai", "genai-disks", "genai-jobs", "genai-small")
 _RUN_S, _UNDO_S = 300, 60
 
 

@@ -129,8 +129,8 @@ ROWS: tuple[Row, ...] = (
     Row(asked="Ephemeral and durable data told apart, restored in order", has="staged restore does not exist"),
     Row(
         asked="A write-ahead log for what is critical; nothing lost, doubled or out of order",
-        has="SQLite WAL with a hash chain; power loss is not simulated",
-        experiments=("region-kill", "region-pause", "split-regions"),
+        has="SQLite WAL with a hash chain, each commit synced before it is acknowledged",
+        experiments=("power-loss", "region-kill", "region-pause", "split-regions"),
         proofs=_DATA,
     ),
     Row(
@@ -277,7 +277,7 @@ CHECKS: dict[str, Named] = {
 
 DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D01": ("region kill mid-stream", ("region-kill", "cell-kill"), ""),
-    "D02": ("power loss and replay", (), "no power loss, no staged restore"),
+    "D02": ("power loss and replay", ("power-loss",), "no staged restore, no torn tail"),
     "D03": ("failover, surge, metastable overload", ("standby-overload", "overload-dip"), ""),
     "D04": ("lying health", ("region-pause", "region-hiccup", "provider-brownout"), ""),
     "D05": ("partition and split brain", ("split-regions", "region-kill-async", "lag-then-kill"), ""),

@@ -18,6 +18,7 @@ from harness.model.ports.hosts import (
     Located,
     Namespaced,
     Networked,
+    Powered,
 )
 from harness.model.ports.links import LinkControl, LinkCounters, LinkState, Toxic
 from harness.model.ports.load import (
@@ -64,6 +65,7 @@ __all__ = [
     "Namespaced",
     "Networked",
     "Patient",
+    "Powered",
     "Probe",
     "ProbeSample",
     "Renderer",

@@ -24,6 +24,7 @@ __all__ = [
     "Located",
     "Namespaced",
     "Networked",
+    "Powered",
 ]
 
 
@@ -147,6 +148,22 @@ class Crashable(Protocol):
 
     async def crash(self, identity: Identity) -> None:
         """SIGKILL its first process, so that its supervisor sees a crash and acts. Raises InjectError when it is not `identity`."""
+        ...
+
+
+@runtime_checkable
+class Powered(Protocol):
+    """A host that can take its instance's power: whatever had not reached its disk by then is gone."""
+
+    async def cut_power(self, identity: Identity) -> None:
+        """SIGKILL the tree and let its disk forget what was not synced. Cut half-way it is dead, and `start` mends the disk.
+
+        Raises InjectError when it declares no `disk:`, or the cut did not bite.
+        """
+        ...
+
+    def power_took(self, identity: Identity) -> str | None:
+        """In words what the cut that ended `identity` took; None when no cut did, or it was not carried through."""
         ...
 
 
