@@ -109,6 +109,7 @@ class _Engine:
         self.metrics = metrics
         self.pins = pins
         self.running = 0
+        metrics.gauge("vllm:num_requests_running", 0)  # also of one that was only ever probed
         self.line = Line(speed.slots)
         self.alike: Counter[Basis] = Counter()  # answers under way, by what they depend on
         self.herd = 0  # the most that were alike at once
