@@ -30,7 +30,7 @@ bench: $(STAMP)
 sample: $(STAMP)
 	$(BIN)/python -m tests.sample
 
-# Every drill on the healthy stack and every mutant on its drill, live: half an hour. Goes on where it was cut off.
+# Every drill on the healthy stack and every mutant on its drill, live: an hour and a half. Goes on where it was cut off.
 truth: $(STAMP)
 	$(BIN)/python -m tests.matrix $(TRUTH)
 
