@@ -11,6 +11,7 @@ from aiohttp import web
 
 from harness.reference.admission import Admission
 from harness.reference.channel import CallError, Refused, Wire
+from harness.reference.foreign import UNPROVEN
 from harness.reference.mutants import COLD_STANDBY, STALE_CREDENTIALS
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, log
@@ -96,7 +97,7 @@ class Desk:
     async def _warm_up(self, template: str) -> None:
         """Have the engine compute what prompts of this template begin with, once, and before anyone waits for it."""
         standby = not self.up.metrics.value("gw_requests_total")
-        if template == self._warm or (COLD_STANDBY in self.mutants and standby):
+        if self.up.pool.own[0].foreign or template == self._warm or (COLD_STANDBY in self.mutants and standby):
             return
         self._warm = template
         pins = {"model": PINS.model, "tokenizer": PINS.tokenizer, "template": template}
@@ -145,15 +146,16 @@ class Desk:
         for provider in providers:
             try:
                 async with asyncio.timeout(_PROBE_S / len(providers)):
-                    if await self._token_from(provider.url):
+                    if await self._token_from(provider.url, provider.foreign):
                         return True
             except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
                 if provider is providers[-1]:
                     raise
         return False
 
-    async def _token_from(self, url: str) -> bool:
-        body = {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": 1}
+    async def _token_from(self, url: str, model: str | None) -> bool:
+        body: Wire = {"model": model} if model else {}
+        body |= {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": 1}
         timeout = aiohttp.ClientTimeout(total=_PROBE_S)
         for _ in range(_PROBE_TRIES):
             async with self.up.session.post(f"{url}/v1/chat/completions", json=body, timeout=timeout) as reply:
@@ -171,6 +173,7 @@ class Desk:
                 "cell": self.front.cell,
                 "running": self.front.load,
                 "providers": providers,
+                "unproven": UNPROVEN if self.up.pool.own[0].foreign else {},
                 "cooling": int(providers[0]["state"] != "closed"),  # whether the first provider is left alone
                 "refused": dict(self.front.door.refused),
                 "cache": self.up.cache.about(),

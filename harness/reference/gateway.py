@@ -56,7 +56,7 @@ def _ask(request: web.Request, body: Any) -> Ask:
 
 def _degraded(turn: Running) -> str | None:
     """What of this answer is less than it should be, in a word."""
-    if turn.model != PINS.model:
+    if turn.model == SMALL.model:
         return "small-model"
     return "unreplicated" if turn.degraded else None
 
@@ -244,6 +244,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = flags("gateway")
     parser.add_argument("--region", required=True)
     parser.add_argument("--engine", required=True, metavar="URL")
+    parser.add_argument(
+        "--engine-model", metavar="NAME", help="--engine is any OpenAI-compatible server, with this model"
+    )
     parser.add_argument("--also", action="append", default=[], metavar="NAME=URL", help="another provider of the model")
     parser.add_argument("--small", metavar="URL", help="a provider of the smaller model, asked when no other answers")
     parser.add_argument("--journal", required=True, metavar="URL")
@@ -252,11 +255,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cell", default="", help="tenants whose name begins with another cell's are refused")
     parser.add_argument("--admit", type=int, default=160, help="turns under way at once; more are refused with 429")
     args = parser.parse_args(argv)
+    if args.engine_model and (args.also or args.small):
+        parser.error(
+            "--engine-model: an answer of a foreign engine cannot be taken over by another: leave --also and --small out"
+        )
     run_program(lambda tasks, app: _build(tasks, app, args, mutants_of(parser, args)), args)
 
 
 def _providers(args: argparse.Namespace) -> list[Provider]:
-    found = [Provider(name="own", url=args.engine.rstrip("/"))]
+    found = [Provider(name="own", url=args.engine.rstrip("/"), foreign=args.engine_model)]
     for entry in args.also:
         name, _, url = entry.partition("=")
         found.append(Provider(name=name, url=url.rstrip("/")))

@@ -33,7 +33,7 @@ _RIMES = ("a", "al", "an", "ar", "e", "el", "en", "er", "i", "il", "in", "o", "o
 WORDS: tuple[str, ...] = tuple(onset + rime for onset in _ONSETS for rime in _RIMES)
 _PER_BLOCK = 16
 _OPEN, _CLOSE = '{"say":"', '"}'
-_TOKEN = re.compile(r" ?[^ ]+")
+_TOKEN = re.compile(r" [^ ]*|[^ ]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

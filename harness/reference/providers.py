@@ -22,11 +22,15 @@ _TRIAL_S = 2.0  # a trial that has not been heard of for so long is over
 
 @dataclass(slots=True, kw_only=True)
 class Provider:
-    """One place that generates. `model` is None where it serves the stack's own model, else the smaller one's revision."""
+    """One place that generates. `model` is None where it serves the stack's own model, else the smaller one's revision.
+
+    `foreign` is the model's name at a server that is not a reference engine.
+    """
 
     name: str
     url: str
     model: str | None = None
+    foreign: str | None = None
     cool_until: float = 0.0
     trial_until: float = 0.0
     failures: int = 0  # in a row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from aiohttp import StreamReader
 __all__ = ["DONE", "Event", "Span", "error_event", "read_events", "write_event"]
 
 DONE = b"data: [DONE]\n\n"
+_END = re.compile(rb"\r\n\r\n|\n\n")  # the reference engine ends lines with the one, many servers with the other
 _MAX_EVENT_BYTES = 1024 * 1024
 
 
@@ -60,7 +62,7 @@ async def read_events(stream: StreamReader) -> AsyncIterator[Event]:
     """
     rest = b""
     async for chunk in stream.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n\n")
+        *whole, rest = _END.split(rest + chunk)
         for raw in whole:
             if raw.strip():
                 yield _parse(raw)

@@ -18,6 +18,7 @@ import aiohttp
 from harness.reference import oracle
 from harness.reference.cache import Cache, Kept
 from harness.reference.channel import Channel, Lost, Refused, Unreachable
+from harness.reference.foreign import UNPROVEN, Words, question
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import EMPTY_IS_FINE, RETRY_STORM, SILENT_FALLBACK, ZOMBIES
 from harness.reference.oracle import PINS
@@ -144,6 +145,10 @@ async def run_turn(turn: Running, up: Upstream) -> None:
 
 async def run_dry(turn: Running, up: Upstream) -> None:
     """Generate the answer and leave no trace: nothing is journaled. Raises neither, as `run_turn`."""
+    if up.pool.own[0].foreign:
+        turn.failed = Failed(status=501, code="no_oracle", message=UNPROVEN["replay"])
+        turn.step()
+        return
     try:
         async with asyncio.timeout(_TURN_S):
             finish, usage = await _generate(turn, up)
@@ -254,6 +259,8 @@ async def _recall_or_generate(turn: Running, up: Upstream) -> tuple[str, dict[st
 
 async def _generate(turn: Running, up: Upstream) -> tuple[str, dict[str, int]]:
     """Stream from a provider into the turn; its finish reason and usage."""
+    if up.pool.own[0].foreign and turn.tokens:
+        raise _TurnFailedError(502, "not_resumable", UNPROVEN["resume"])
     tries = 3 if RETRY_STORM in up.mutants else 1
     while True:
         tries -= 1
@@ -284,6 +291,9 @@ async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tupl
     if turn.template != PINS.template:  # only then: other servers know no pins
         model = provider.model or PINS.model
         body["pins"] = {"model": model, "tokenizer": PINS.tokenizer, "template": turn.template}
+    if provider.foreign:
+        turn.model = provider.foreign
+        body = question(provider.foreign, ask.messages, ask.seed, ask.max_tokens, ask.guided)
     turn.asked += 1
     up.metrics.count("gw_attempts_total", provider=provider.name)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ENGINE_CONNECT_S, sock_read=up.engine_silent_s)
@@ -295,7 +305,7 @@ async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tupl
             turn.answer_sha = reply.headers.get("x-answer-sha")
             if provider.model is not None and SILENT_FALLBACK not in up.mutants:
                 turn.model = provider.model
-            answer = await _follow_engine(turn, reply, up)
+            answer = await _follow_engine(turn, reply, up, Words() if provider.foreign else None)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
         up.pool.failed(provider)
         raise _TurnFailedError(502, "engine_failed", f"{provider.name}: {exc!r}") from exc
@@ -303,17 +313,24 @@ async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tupl
     return answer
 
 
-async def _follow_engine(turn: Running, reply: aiohttp.ClientResponse, up: Upstream) -> tuple[str, dict[str, int]]:
+async def _follow_engine(
+    turn: Running, reply: aiohttp.ClientResponse, up: Upstream, pieces: Words | None = None
+) -> tuple[str, dict[str, int]]:
+    """Its finish reason and usage; `pieces` for an engine that does not send whole words."""
     finish: str | None = None
     usage: dict[str, int] = {}
     async for event in read_events(reply.content):
         if event.data == b"[DONE]":
             if finish is None:
                 break
+            turn.tokens.extend(pieces.rest() if pieces is not None else ())
             return finish, usage
         chunk = json.loads(event.data)
         if "error" in chunk:
             raise _TurnFailedError(502, "engine_failed", f"engine: {chunk['error']}")
+        if chunk.get("usage") and not chunk.get("choices"):  # what `include_usage` asks for comes last, and alone
+            usage = chunk["usage"]
+            continue
         try:
             choice = chunk["choices"][0]
             content, finish = choice["delta"].get("content"), choice.get("finish_reason") or finish
@@ -321,7 +338,7 @@ async def _follow_engine(turn: Running, reply: aiohttp.ClientResponse, up: Upstr
             raise _TurnFailedError(502, "engine_failed", f"engine sent a malformed chunk: {exc!r}") from exc
         usage = chunk.get("usage") or usage
         if content:
-            words = oracle.split(content)
+            words = oracle.split(content) if pieces is None else pieces.add(content)
             turn.tokens.extend(words)
             turn.step()
             if turn.abandoned():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,15 +43,30 @@ while True:
 """
 
 
+LOG = """
+import pathlib, signal, sys
+from harness.reference.journal import Config, Draft, Journal
+signal.alarm(60)
+journal = Journal(pathlib.Path("journal.sqlite"), "eu", ack_before_fsync=sys.argv[1] == "early")
+if journal.config is None:
+    journal.batch([lambda one: one.set_config(Config(epoch=1, primary="eu", sync=("eu",), mode="sync"))])
+while journal.last_seq < 50:
+    journal.batch([lambda one: one.append(Draft(kind="record", value="x", body={"value": 1}))])
+pathlib.Path(sys.argv[2], "acknowledged").write_text(str(journal.last_seq))
+while True:
+    signal.pause()
+"""
+
+
 class Writer:
     """The instance `a` on a disk of its own: it writes one file that it syncs, and one that it does not."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *argv: str) -> None:
         state = str(folder / "state")
         self.settings = HostSettings(
             run_id="run-1", state_dir=state, log_dir=str(folder / "logs"), base_dir=str(folder)
         )
-        process = {"process": ["python3", "-c", WRITER], "cwd": "${dir}"}
+        process = {"process": argv or ["python3", "-c", WRITER], "cwd": "${dir}"}
         one = Instance(name="a", host=HostSpec(kind="process", params=process), disk_bytes=16 << 20)
         wiring = allocate(Stack(name="s", base_dir=str(folder), instances={"a": one}), state)
         self.dir = Path(wiring.dirs["a"])
@@ -108,6 +126,41 @@ async def test_power_takes_what_was_not_synced_and_a_plain_kill_does_not(writer)
 async def test_keeps_the_contract_of_an_injector(writer) -> None:
     await writer.up()
     await check_injector(Kill(POWER), TARGET, writer.world, vanish=writer.vanish)
+
+
+def held(journal: Path) -> int:
+    """How many entries the log on disk has."""
+    with contextlib.closing(sqlite3.connect(journal)) as db:
+        try:
+            return int(db.execute("SELECT count(*) FROM log").fetchone()[0])
+        except sqlite3.OperationalError:  # not even the table was synced
+            return 0
+
+
+@pytest.mark.live
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("acknowledges", "params", "lost"),
+    [("early", KillParams(), False), ("early", POWER, True), ("synced", POWER, False)],
+)
+async def test_an_acknowledgement_before_the_fsync_is_caught_by_power_alone(
+    writer, tmp_path, acknowledges, params, lost
+) -> None:
+    one = Writer(tmp_path / "log", sys.executable, "-c", LOG, acknowledges, str(tmp_path))
+    (tmp_path / "log").mkdir()
+    try:
+        await one.host.start()
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "acknowledged").exists():
+            assert time.monotonic() < deadline, "it never acknowledged"
+            await asyncio.sleep(0.02)
+        kill = Kill(params)
+        state = await kill.prepare(TARGET, one.world)
+        await kill.apply(state, one.world)
+        assert (held(one.dir / "journal.sqlite") < 50) is lost
+    finally:
+        await one.host.close()
+        await end_stack(one.settings.state_dir, 0)
 
 
 @pytest.mark.live
