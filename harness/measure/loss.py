@@ -7,7 +7,7 @@ the measure is unknown unless something is known to be lost.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,8 +17,11 @@ from harness.history.history import History
 from harness.measure.facts import load_report
 from harness.measure.finals import WRITES, FinalState, effects, final_states, model_of, regions_asked
 from harness.model.chance import rule_of_three, upper_bound
-from harness.model.measured import Interval, Loss
+from harness.model.measured import Interval, Loss, LostWrite
 from harness.model.plan import Plan
+
+_LISTED = 10_000
+_LONGEST = 120
 
 __all__ = ["Acknowledged", "LostWrites", "loss", "lost_writes"]
 
@@ -93,7 +96,19 @@ def loss(found: LostWrites, effect: Interval | None, where: Mapping[str, str] | 
         holes=found.holes if lost else 0,
         recoverable=found.recoverable if not where else 0,
         regions={name: len(ops) for name, ops in by_region.items()},
+        writes=() if where else _listed(lost),
     )
+
+
+def _listed(lost: Sequence[Acknowledged]) -> tuple[LostWrite, ...]:
+    by_ack = sorted(lost, key=lambda op: (op.done_ns or 0, op.op))[:_LISTED]
+    return tuple(
+        LostWrite(op=op.op, key=_short(op.place), value=_short(op.value), acked_ns=op.done_ns) for op in by_ack
+    )
+
+
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _matches(op: Acknowledged, where: Mapping[str, str] | None) -> bool:

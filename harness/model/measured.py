@@ -17,6 +17,7 @@ __all__ = [
     "Interval",
     "LatencyRow",
     "Loss",
+    "LostWrite",
     "Measures",
     "ProbeSummary",
     "Recovery",
@@ -153,6 +154,15 @@ class BudgetCost(Value):
     pages: tuple[BurnAlert, ...] = Field(default=(), description="burn-rate alerts, simulated")
 
 
+class LostWrite(Value):
+    """One acknowledged write that a final read should hold and does not."""
+
+    op: int
+    key: str | None
+    value: str | None
+    acked_ns: int | None
+
+
 class Loss(Value):
     """Acknowledged ops absent from final reads. The headline is the worst region; `regions` has each one's count."""
 
@@ -167,6 +177,10 @@ class Loss(Value):
     holes: int | None = None
     recoverable: int = 0
     regions: dict[str, int] = Field(default_factory=dict)
+    writes: tuple[LostWrite, ...] = Field(
+        default=(),
+        description="the lost writes of the worst region by acknowledgement, the first 10,000 of them; not in slices",
+    )
 
 
 class Instants(Value):

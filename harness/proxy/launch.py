@@ -170,7 +170,7 @@ def _toxiproxy() -> str:
     if binary is None:
         raise UnsafeError(
             "fault_proxy: toxiproxy needs Shopify's toxiproxy-server, and there is none on PATH",
-            remedy="install it, name a running one as {toxiproxy: URL}, or use `fault_proxy: embedded`",
+            remedy="install it, name a running one in TOXIPROXY_URL or as {toxiproxy: URL}, or use `fault_proxy: embedded`",
         )
     return binary
 

@@ -114,6 +114,7 @@ def slices_section(result: Result) -> Section:
     return Section(anchor="slices", title="By slice", lead=lead, blocks=blocks)
 
 
+_LOST_ROWS = 200
 _LATENCIES = {
     "latency": "latency",
     "ttft": "time to first token",
@@ -213,6 +214,17 @@ def data_section(result: Result, scene: Scene) -> Section:
             *(cells(f"Lost in {name}", f"{count:,}") for name, count in sorted(loss.regions.items())[:12]),
         ]
         blocks.append(table("Loss, by final reads", ("Loss", "Measured"), facts))
+        if loss.writes:
+            gone = [
+                cells(
+                    f"op {one.op}",
+                    "–" if one.acked_ns is None else scene.at(one.acked_ns, 2),
+                    one.key or "–",
+                    one.value or "–",
+                )
+                for one in loss.writes
+            ]
+            blocks.append(table("Every lost write", ("Operation", "Acknowledged", "Key", "Value"), gone, _LOST_ROWS))
         lead = "Acknowledged writes against the final reads; the headline is the worst region."
     else:
         lead = f"Loss is unknown: {loss.why or 'there were no final reads'}."

@@ -201,7 +201,9 @@ class StackDoc(Doc):
     )
     roles: dict[str, Free] = Field(default={}, description="jobs that one instance holds at a time, and who is asked")
     entry: Text | None = Field(None, description="the URL at which clients reach the stack")
-    fault_proxy: Proxy = Field("embedded", description="embedded, toxiproxy (a binary on PATH), or {toxiproxy: URL}")
+    fault_proxy: Proxy = Field(
+        "embedded", description="embedded, toxiproxy (at TOXIPROXY_URL, else a binary on PATH), or {toxiproxy: URL}"
+    )
     probes: dict[str, Free] = Field(default={}, description="questions asked again and again during a run")
     signals: SignalsDoc | None = Field(None, description="where the stack itself says what happened")
     blackout: list[BlackoutDoc] = Field(default=[], description="times in which nothing here may be broken")

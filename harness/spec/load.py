@@ -222,8 +222,21 @@ def _stack(root: MapNode, path: Path, job: _Job, overrides: At | None) -> tuple[
     before = len(job.report.problems)
     refuse_nulls(at, of_stack.null_is_meant, job.report)
     stack = build_stack(at, job.catalog, job.report, path=path, params=params)
+    if stack is not None:
+        stack = _at_toxiproxy(stack, at, job)
     broken = job.report.failed and len(job.report.problems) > before
     return None if broken else stack, facts_of(at, job.catalog), params
+
+
+def _at_toxiproxy(stack: Stack, at: At, job: _Job) -> Stack:
+    """`fault_proxy: toxiproxy` is the server that TOXIPROXY_URL names, where it names one, and a binary on PATH otherwise."""
+    url = job.env.get("TOXIPROXY_URL", "")
+    if stack.fault_proxy != "toxiproxy" or not url:
+        return stack
+    if not url.startswith(("http://", "https://")):
+        said = f"TOXIPROXY_URL: expected a URL such as http://127.0.0.1:8474, got {url!r}"
+        job.report.error(at.child("fault_proxy") or at, said, remedy="correct the environment variable, or unset it")
+    return replace(stack, fault_proxy=url)
 
 
 def _params(root: MapNode, job: _Job, overrides: At | None) -> dict[str, str]:

@@ -244,6 +244,22 @@ def test_fault_proxy(project: Any, catalog: Any, good_texts: Any, written: str, 
     assert stack(project, catalog, f"{good_texts[0]}fault_proxy: {written}\n").fault_proxy == value
 
 
+@pytest.mark.parametrize(("written", "value"), [("embedded", "embedded"), ("toxiproxy", "http://127.0.0.1:9999")])
+def test_toxiproxy_is_the_one_that_the_environment_names(
+    project: Any, catalog: Any, good_texts: Any, written: str, value: str
+) -> None:
+    env = {"TOXIPROXY_URL": "http://127.0.0.1:9999"}
+    assert stack(project, catalog, f"{good_texts[0]}fault_proxy: {written}\n", env=env).fault_proxy == value
+
+
+def test_an_environment_that_names_no_url_is_refused(project: Any, catalog: Any, good_texts: Any) -> None:
+    with pytest.raises(SpecError) as caught:
+        stack(project, catalog, f"{good_texts[0]}fault_proxy: toxiproxy\n", env={"TOXIPROXY_URL": "localhost:8474"})
+    assert caught.value.problems[0].message == (
+        "TOXIPROXY_URL: expected a URL such as http://127.0.0.1:8474, got 'localhost:8474'"
+    )
+
+
 def test_a_link_from_clients(project: Any, catalog: Any, good_texts: Any) -> None:
     text = good_texts[0].replace("links:\n", "links:\n  front: {from: clients, to: edge}\n")
     assert stack(project, catalog, text).links["front"] == Link(
