@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests run in two lanes, side by side: the live ones wait more than they compute. `make test LANES=` runs them one by one.
-LANES := -n 2 --no-loadscope-reorder
+# Tests run in three lanes, side by side: the live ones wait more than they compute. `make test LANES=` runs them one by one.
+LANES := -n 3 --no-loadscope-reorder
 
 .PHONY: demo test check bench conformance sample truth clean
 

@@ -93,7 +93,9 @@ async def test_shopifys_server_is_started_from_the_path(tmp_path):
 
 async def test_a_missing_toxiproxy_is_refused_with_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UnsafeError, match=r"none on PATH; install it, name a running one as \{toxiproxy: URL\}"):
+    with pytest.raises(
+        UnsafeError, match=r"none on PATH; install it, name a running one in TOXIPROXY_URL or as \{toxiproxy: URL\}"
+    ):
         await start_toxiproxy(tmp_path / "proxy.log")
 
 

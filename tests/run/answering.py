@@ -13,16 +13,17 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\
 
 server = socket.create_server((os.environ.get("ANSWER_AT", "127.0.0.1"), int(sys.argv[1])), backlog=512)
 if len(sys.argv) > 2:
-    if os.fork():
+    child = os.fork()
+    if child:  # who waits for us finds the new pid in the file, not one of before
+        draft = f"{sys.argv[2]}.draft"
+        with open(draft, "w") as file:
+            file.write(f"{child}\n")
+        os.replace(draft, sys.argv[2])
         os._exit(0)
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for fd in range(3):
         os.dup2(null, fd)
-    draft = f"{sys.argv[2]}.draft"
-    with open(draft, "w") as file:
-        file.write(f"{os.getpid()}\n")
-    os.replace(draft, sys.argv[2])
 signal.alarm(1200)
 server.setblocking(False)
 poll = select.poll()
