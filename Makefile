@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests run in three lanes, side by side: the live ones wait more than they compute. `make test LANES=` runs them one by one.
+# `make test SELECT='-k region'` runs some.
 LANES := -n 3 --no-loadscope-reorder
 
 .PHONY: demo test check bench conformance sample truth clean
@@ -12,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/blackstart demo
 
 test: $(STAMP)
-	$(BIN)/pytest $(LANES) --cells .cells.json
+	$(BIN)/pytest $(LANES) $(SELECT) --cells .cells.json
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

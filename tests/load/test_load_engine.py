@@ -181,7 +181,8 @@ async def test_final_reads_are_retried_per_region_until_they_answer(target: Any,
     await run.engine.final({"eu": server.url, "down": nobody}, 1 * S)
     added = {op.value for op in run.ops() if op.outcome == "ok" and op.f == "add"}
     reads = [op for op in run.ops() if op.phase == "final" and op.outcome == "ok"]
-    assert len(reads) == 4 and {op.region for op in reads} == {"eu"}
+    # One whose connection broke after its answer is asked again: more reads than sessions are no harm.
+    assert len(reads) >= 4 and {op.region for op in reads} == {"eu"}
     assert len({op.session for op in reads}) == 4
     for op in reads:
         assert op.result is not None and set(json.loads(op.result)) == added
