@@ -1,7 +1,8 @@
 """A region's store: sets of items by key, in memory. Every item is sent to the other region before it is acknowledged.
 
-python store.py NAME PORT PEER. When it starts it listens first, then fetches all that the other region has: an item is in
-what it fetches, or is sent to it afterwards.
+python store.py NAME PORT PEER. When it starts it listens first, then fetches all that the other region has: an item that found
+nobody listening is in what will be fetched. One that the other region did not answer for, though it listens, is sent
+again, and is not acknowledged until it is there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 import urllib.request
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,21 +30,35 @@ def keep(key: str, item: str) -> None:
 
 
 def ask(method: str, path: str, body: Any = None) -> Any:
-    """What the other region answers; None when it cannot be reached."""
+    """What the other region answers; None when nobody listens there. Tries for 1.5 s; raises TimeoutError after that."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://{PEER}{path}", data=data, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=0.5) as answer:
-            return json.load(answer)
-    except OSError:
-        return None
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(request, timeout=0.5) as answer:
+                return json.load(answer)
+        except (OSError, HTTPException) as exc:
+            if isinstance(getattr(exc, "reason", exc), ConnectionRefusedError):
+                return None
+        time.sleep(0.05)
+    raise TimeoutError(f"{PEER} listens and does not answer")
 
 
 def catch_up() -> None:
-    for key, found in (ask("GET", "/all") or {}).items():
-        for item in found:
-            keep(key, item)
-    ready.set()
+    while not ready.is_set():
+        try:
+            found = ask("GET", "/all") or {}
+        except TimeoutError:
+            continue
+        for key, kept in found.items():
+            for item in kept:
+                keep(key, item)
+        ready.set()
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # a burst of callers must not wait for a second try of TCP
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,15 +69,20 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200 if ready.is_set() else 503, ready.is_set())
             return
         with lock:
-            found = dict(items) if self.path == "/all" else list(items.get(self.path.rpartition("/")[2], ()))
+            everything = {key: list(kept) for key, kept in items.items()}
+        found = everything if self.path == "/all" else everything.get(self.path.rpartition("/")[2], [])
         self.answer(200, found)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = self.path.rpartition("/")[2]
         keep(key, body["item"])
-        if not body.get("copy"):
-            ask("POST", self.path, {"item": body["item"], "copy": True})
+        try:
+            if not body.get("copy"):
+                ask("POST", self.path, {"item": body["item"], "copy": True})
+        except TimeoutError:
+            self.answer(503, "not copied")
+            return
         self.answer(200, "kept")
 
     def answer(self, status: int, value: Any) -> None:
@@ -77,6 +99,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+    server = Server(("127.0.0.1", PORT), Handler)
     threading.Thread(target=catch_up, daemon=True).start()
     server.serve_forever()
