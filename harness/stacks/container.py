@@ -78,6 +78,7 @@ class ContainerHost:
                 "name": text(named) if named is not None else None,
                 "labels": [text(label) for label in labels],
                 "id": None,
+                "local": False,
                 "log_dir": os.path.abspath(settings.log_dir),
             }
         )
@@ -145,7 +146,18 @@ class ContainerHost:
 
     async def find(self) -> Identity | None:
         found = await self._inspect()
-        return identity_of(found) if found is not None else None
+        return self._runs(found) if found is not None else None
+
+    def _runs(self, found: JsonObject) -> Identity | None:
+        """Who runs in it. On an engine of this machine that is never a process that is dead already: for an instant after
+        a crash the engine still says "running", with the number of what has just died.
+        """
+        identity = identity_of(found)
+        if identity is not None and identity.pid is not None:
+            self._recipe["local"] = True
+        elif self._recipe.get("local"):
+            return None
+        return identity
 
     async def locate(self, instance: Instance) -> tuple[str, Mapping[str, int]]:
         ports = {name: number for name, number in instance.ports.items() if number is not None}
@@ -168,9 +180,11 @@ class ContainerHost:
         found = await self._inspect()
         if found is None:
             raise UnsafeError(f"instance {self.instance}: {self._absent()}, and nothing says how to make one")
-        running = identity_of(found)
+        running = self._runs(found)
         if running is not None:
             return running
+        if found["State"]["Running"] and not found["State"].get("Restarting"):
+            await self._noticed(str(found["Id"]), found["State"]["Pid"])
         if str(found["Id"]) != self._recipe["id"]:
             raise UnsafeError(
                 f"instance {self.instance}: the container was removed; another called {name_of(found)} stands in its place"
@@ -184,11 +198,21 @@ class ContainerHost:
         except EngineError as exc:
             raise UnsafeError(f"instance {self.instance}: {exc}") from exc
 
+    async def _noticed(self, container: str, dead: int) -> None:
+        """Wait until the engine knows of the end of process `dead`: until then it would start nothing."""
+        deadline_ns = time.monotonic_ns() + int(CALL_LIMIT_S * 1e9)
+        while (found := await self._engine.inspect(container)) is not None and found["State"]["Pid"] == dead:
+            if time.monotonic_ns() > deadline_ns:
+                raise UnsafeError(
+                    f"instance {self.instance}: {name_of(found)}: the engine does not notice that it has died"
+                )
+            await asyncio.sleep(_POLL_S)
+
     async def _appeared(self, container: str) -> Identity:
         deadline_ns = time.monotonic_ns() + int(CALL_LIMIT_S * 1e9)
         while True:
             found = await self._engine.inspect(container)
-            running = identity_of(found) if found is not None else None
+            running = self._runs(found) if found is not None else None
             if running is not None:
                 return running
             over = found is None or found["State"]["Status"] in ("exited", "dead")
@@ -199,7 +223,7 @@ class ContainerHost:
 
     async def stop(self, grace_ns: int) -> bool:
         found = await self._inspect()
-        if found is None or identity_of(found) is None:
+        if found is None or self._runs(found) is None:
             return True
         container, grace_s = str(found["Id"]), math.ceil(grace_ns / 1e9)
         if found["State"]["Paused"]:  # a paused one cannot end
@@ -245,7 +269,7 @@ class ContainerHost:
     async def _is(self, identity: Identity) -> bool:
         """Whether that very run of that very container goes on."""
         found = await self._engine.inspect(identity.container) if identity.container is not None else None
-        return found is not None and identity_of(found) == identity
+        return found is not None and self._runs(found) == identity
 
     async def _gone(self, identity: Identity) -> None:
         deadline_ns = time.monotonic_ns() + int(CALL_LIMIT_S * 1e9)
@@ -268,7 +292,7 @@ class ContainerHost:
 
     async def frozen(self, identity: Identity) -> bool:
         found = await self._engine.inspect(identity.container) if identity.container is not None else None
-        return found is not None and identity_of(found) == identity and bool(found["State"]["Paused"])
+        return found is not None and self._runs(found) == identity and bool(found["State"]["Paused"])
 
     async def audit(self) -> Mapping[str, str]:
         """The engine's state of it, and its networks."""

@@ -183,12 +183,25 @@ async def test_a_crash_makes_restart_policies_act_and_an_engine_kill_does_not(ya
         assert time.monotonic() < deadline, "the restart policy did not act"
         await asyncio.sleep(0.02)
     assert second.container == first.container
+    assert second.pid is not None, "the one that has died is taken for one that runs"
+    assert second.started != first.started
     with pytest.raises(InjectError, match="does not run any more"):
         await host.crash(first)
     assert await host.find() == second
     await host.kill(second)
     facts = (await host.facts())[0]
     assert (facts.status, facts.name) == ("exited", f"{yard.mark}-1")
+
+
+async def test_it_starts_again_at_once_after_a_crash_that_its_engine_has_not_noticed(yard) -> None:
+    host = yard.host(yard.make())
+    for _ in range(3):
+        before = await host.find()
+        await host.crash(before)
+        assert await host.find() is None
+        after = await host.start()
+        assert after.pid is not None
+        assert after.started != before.started
 
 
 async def test_its_log_is_followed_over_a_restart(yard) -> None:
