@@ -1,4 +1,6 @@
-"""`python -m tests.matrix [--only CELL ...] [--seeds N] [--again] [--list]`: every drill and every mutant, live. Not in CI.
+"""`python -m tests.matrix [--only CELL ...] [--nightly] [--seeds N] [--again] [--list]`: every drill and every mutant, live.
+
+In CI only when NIGHTLY is set, and then the drills of `--nightly`.
 
 A cell that came out as it must for this very state of harness/ and experiments/ is not run again, so a run that was cut off
 goes on where it was. Keeps what came in docs/truth.jsonl, and writes docs/truth.md and docs/coverage.md from it.
@@ -12,6 +14,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ REPORTS = ROOT / "reports" / "truth"
 DOCS = ROOT / "docs"
 PROOFS = DOCS / "truth.jsonl"  # kept with the code: what was proven where cannot be asked of a fresh clone otherwise
 STACKS = ("genai", "genai-disks", "genai-jobs", "genai-small")
+NIGHTLY = ("D01", "D02", "D04", "D05", "D06", "D10")
 _RUN_S, _UNDO_S = 300, 60
 
 
@@ -48,6 +52,11 @@ def drills() -> list[str]:
         for path in files
         if path.stem not in ("base", "small") and load(str(path), None, None).value.stack.name in STACKS
     ]
+
+
+def named(only: Sequence[str]) -> list[str]:
+    """The names, with a drill's experiments in the place of its number."""
+    return [name for one in only for name in (coverage.DRILLS[one][1] if one in coverage.DRILLS else (one,))]
 
 
 def run(cell: Cell, seed: int, source: str) -> Proof:
@@ -95,7 +104,10 @@ def _causes(result: dict[str, Any]) -> tuple[str, ...]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
-    parser.add_argument("--only", action="append", default=[], metavar="CELL", help="experiment/mutant, or either")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="CELL", help="experiment/mutant, either, or D01 to D20"
+    )
+    parser.add_argument("--nightly", action="store_true", help=f"the cells of {', '.join(NIGHTLY)}")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each cell, each with a seed of its own")
     parser.add_argument("--again", action="store_true", help="also what is proven already")
     parser.add_argument("--list", action="store_true", help="name the cells, run nothing")
@@ -103,7 +115,7 @@ def main() -> int:
     given = parser.parse_args()
     matrix = cells(drills())
     try:
-        wanted = chosen(matrix, given.only)
+        wanted = chosen(matrix, named([*given.only, *(NIGHTLY if given.nightly else ())]))
     except ValueError as exc:
         parser.error(str(exc))
     if given.list:

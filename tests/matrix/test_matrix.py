@@ -10,7 +10,7 @@ import pytest
 from harness.model.verdict import Verdict
 from harness.reference.mutants import MUTANTS, Mutant
 from tests.matrix import coverage
-from tests.matrix.__main__ import DOCS, ROOT, drills
+from tests.matrix.__main__ import DOCS, NIGHTLY, ROOT, drills, named
 from tests.matrix.cells import Cell, Proof, cells, chosen, document, latest, parse, source_digest, text_of
 
 TWO = {
@@ -28,6 +28,13 @@ def test_cells_are_the_healthy_drills_and_each_mutant_behind_its_own() -> None:
         ("b/kind", "PASS"),
         ("b/late", "FAIL:recovery_time"),
     ]
+
+
+def test_a_drills_number_means_its_experiments() -> None:
+    assert named(["D01", "lost-ack/healthy"]) == ["region-kill", "cell-kill", "lost-ack/healthy"]
+    nightly = {cell.name for cell in chosen(cells(drills()), named(NIGHTLY))}
+    assert {"region-kill/ack-before-replicate", "power-loss/ack-before-fsync", "lost-ack/no-idempotency"} <= nightly
+    assert "backlog/healthy" not in nightly
 
 
 def test_only_takes_a_cell_an_experiment_or_a_mutant() -> None:
