@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from pydantic import Field
@@ -21,8 +20,8 @@ from harness.model.ports import Attachment, HostFactory, HostSettings, Identity
 from harness.model.stack import Instance
 from harness.model.wiring import Wiring
 from harness.stacks.container_facts import ContainerFacts, attachments_of, fingerprint, identity_of, name_of, place_of
+from harness.stacks.container_log import LogCopy
 from harness.stacks.engine import CALL_LIMIT_S, ContainerEngine, EngineError, engine_recipe
-from harness.stacks.logs import appended
 from harness.stacks.procfs import alive
 
 __all__ = ["FACTORY", "KIND", "ContainerHost", "ContainerParams", "Labelled"]
@@ -32,7 +31,6 @@ NOWHERE = "203.0.113.1"
 _COULD_BE_PINNED = ("already exists in network", "no configured subnet")
 _POLL_S = 0.02
 _LOG_POLL_S = 0.25
-_LOG_LINES = 5000
 
 
 class Labelled(Params):
@@ -86,7 +84,7 @@ class ContainerHost:
     def _set(self, recipe: JsonObject) -> None:
         self._recipe = recipe
         self._engine = ContainerEngine(recipe["engine"])
-        self._copied: str | None = None
+        self._log: LogCopy | None = None
 
     @classmethod
     def revive(cls, recipe: JsonObject) -> Self:
@@ -379,33 +377,13 @@ class ContainerHost:
 
     async def follow_log(self) -> None:
         """By asking again and again: it outlives restarts of the container and of the engine. A silent engine is asked again."""
-        if self._copied is None:
-            self._copied = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
+        copy = self._log = self._log or LogCopy(self._engine, self.log_path)
         while True:
             with contextlib.suppress(EngineError, UnsafeError):
                 found = await self._inspect()
                 if found is not None:
-                    self._copied = await self._copy_log(str(found["Id"]), self._copied) or self._copied
+                    await copy.go_on(str(found["Id"]))
             await asyncio.sleep(_LOG_POLL_S)
-
-    async def _copy_log(self, container: str, last: str) -> str | None:
-        """Append the lines after the instant `last` (RFC 3339, as the engine writes it); the instant of the newest."""
-        second = int(datetime.fromisoformat(f"{last[:19]}+00:00").timestamp())
-
-        def read(client: Any) -> bytes:
-            # Whole seconds are all that every engine understands: what was seen before is left out below.
-            told: bytes = client.logs(container, timestamps=True, since=second, tail=_LOG_LINES)
-            return told
-
-        told = await self._engine.call("read its log", read)
-        stamped = [line.partition(b" ") for line in told.splitlines()]
-        fresh = [(stamp.decode("ascii", "replace"), text) for stamp, _, text in stamped]
-        fresh = [(stamp, text) for stamp, text in fresh if stamp > last]
-        if not fresh:
-            return None
-        with appended(self.log_path) as log:
-            log.writelines(text + b"\n" for _, text in fresh)
-        return max(stamp for stamp, _ in fresh)
 
     async def close(self) -> None:
         await self._engine.close()
