@@ -130,7 +130,6 @@ def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[
     from harness.plan.make import make_plan
     from harness.registry import catalog
     from harness.spec.load import load_stack
-    from harness.spec.load_drill import load_drill, load_gate, load_runbook
     from harness.spec.nodes import ScalarNode
     from harness.spec.yaml_text import read
 
@@ -142,12 +141,14 @@ def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[
         other: Loaded[Any]
         if said == "stack":
             other = load_stack(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
-        elif said == "drill":
-            other = load_drill(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
-        elif said == "gate":
-            other = load_gate(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
         else:
-            other = load_runbook(path, sets=given, profile=profile)
+            from harness.spec.load_drill import load_drill, load_gate, load_runbook
+
+            if said == "runbook":
+                other = load_runbook(path, sets=given, profile=profile)
+            else:
+                load_other = load_drill if said == "drill" else load_gate
+                other = load_other(path, catalog=catalog(), sets=given, profile=profile, builtin=BUILTIN)
         for warning in other.warnings:
             say(str(warning))
         return ()

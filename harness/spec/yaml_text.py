@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,7 @@ def read(path: Path) -> MapNode:
         raise SpecError(
             Problem(file=name, message=f"expected UTF-8 text, got byte {exc.object[exc.start]:#04x}")
         ) from exc
-    source = Source(name=name, base=path.absolute().parent, path=path.absolute(), lines=_lines(text))
-    node = parse(text, source)
+    source, node = _parsed(text, name, path.absolute())
     if isinstance(node, MapNode):
         return node
     where = Place(source=source, line=1, column=1) if node is None else node.place
@@ -57,6 +57,13 @@ def read(path: Path) -> MapNode:
             help="a document starts with `version: 1` and `kind: experiment` (or stack, drill, runbook)",
         )
     )
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, name: str, path: Path) -> tuple[Source, Node | None]:
+    """The text's nodes; made once, for a document is read again for each of its profiles, and a base for each that extends it."""
+    source = Source(name=name, base=path.parent, path=path, lines=_lines(text))
+    return source, parse(text, source)
 
 
 def _lines(text: str) -> tuple[str, ...]:
