@@ -34,6 +34,8 @@ def sentence(case: Case, verdict: Verdict, reasons: Sequence[Reason], objectives
     parts = [part for part in (_recovery_words(case.measures, objectives), _loss_words(case)) if part]
     missed = [objective for objective in objectives if objective.status is Status.MISSED]
     said = {"recovery_time", "data_loss"}
+    if case.measures.loss.lost:
+        said.add("durable")  # the check that found it
     more = [objective.text for objective in missed if objective.measure not in said]
     if more:
         parts.append(f"{more[0]} failed" + (f", and {len(more) - 1} more" if len(more) > 1 else ""))
@@ -68,7 +70,7 @@ def _loss_words(case: Case) -> str:
     loss = case.measures.loss
     invalid = [check.name for check in case.checks if check.verdict is CheckVerdict.INVALID]
     if loss.known and loss.lost:
-        return f"{loss.lost} of {loss.acknowledged} acknowledged writes were lost"
+        return f"{loss.lost:,} of {loss.acknowledged:,} acknowledged writes were lost"
     if loss.known and not invalid:
         return "nothing was lost"
     return ""
@@ -154,7 +156,7 @@ def not_shown(case: Case) -> tuple[str, ...]:
     if any(fault.kind == "kill" and fault.params.get("mode") != "power" for fault in case.plan.faults):
         found.append(
             "A killed process is not a power cut: what the kernel had buffered survived, so that an acknowledgement before"
-            " its fsync would go unseen (`mode: power` shows it)."
+            " its fsync would go unseen (a kill in power mode shows it)."
         )
     if any(fault.kind == "kill" and fault.params.get("mode") == "power" for fault in case.plan.faults):
         found.append(
@@ -166,7 +168,7 @@ def not_shown(case: Case) -> tuple[str, ...]:
     loss = case.measures.loss
     if loss.known and loss.lost == 0 and loss.bound_ratio is not None:
         share = format_ratio(loss.bound_ratio)
-        found.append(f"0 of {loss.acknowledged} lost means: below {share} at 95 % confidence, for this kind of load.")
+        found.append(f"0 of {loss.acknowledged:,} lost means: below {share} at 95 % confidence, for this kind of load.")
     if not loss.known:
         found.append(f"Whether data was lost: {loss.why}.")
     return tuple(found)

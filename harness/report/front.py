@@ -26,6 +26,8 @@ __all__ = ["MOST_FINDINGS", "MOST_OBJECTIVES", "build_front", "finding_lines", "
 MOST_OBJECTIVES = 10
 MOST_FINDINGS = 3
 MOST_REASONS = 3
+MOST_LOST = 3
+_DUE = "; a request counts at the moment it was due, so those under way then are harmed before it."
 _ORDER = {Status.MISSED: 0, Status.UNKNOWN: 1, Status.MET: 2}
 _SEVERITY = {"high": 0, "medium": 1, "low": 2, "strength": 3}
 
@@ -120,8 +122,19 @@ def _reasons(result: Result) -> tuple[tuple[Because, ...], tuple[str, ...]]:
     more = len(shown) - MOST_REASONS
     if more > 0:
         told.append(Because(code="", text=f"{more} more of the kind: see Objectives in full and result.json."))
+    told += _lost(result)
     advice = dict.fromkeys(words.todo(reason) for reason in shown[:MOST_REASONS])
     return tuple(told), tuple(one for one in advice if one)
+
+
+def _lost(result: Result) -> list[Because]:
+    """The first lost writes by name, so that somebody can look one up at once. Empty when none is lost."""
+    names = [write.value or f"op {write.op}" for write in result.measures.loss.writes]
+    if not names:
+        return []
+    more = f" and {len(names) - MOST_LOST:,} more" if len(names) > MOST_LOST else ""
+    shown = ", ".join(short(name, 40) for name in names[:MOST_LOST])
+    return [Because(code="", text=f"Lost: {shown}{more}. All are under “Data”, with when each was acknowledged.")]
 
 
 def _ribbon(result: Result, scene: Scene) -> Figure | None:
@@ -167,12 +180,12 @@ def _ribbon_finding(result: Result, scene: Scene) -> str:
     low = f"the lowest moment was {percent(min(shares))} good" if shares else "no traffic was recorded"
     recovery = result.measures.recovery
     if recovery.state == "recovered" and recovery.interval is not None:
-        return f"Service was disrupted and back after {point_text(recovery.interval)}; {low}. {scene.zero_words}."
+        return f"Service was disrupted and back after {point_text(recovery.interval)}; {low}. {scene.zero_words}{_DUE}"
     if recovery.state == "censored":
-        return f"Service was disrupted and did not recover while watched; {low}. {scene.zero_words}."
+        return f"Service was disrupted and did not recover while watched; {low}. {scene.zero_words}{_DUE}"
     if recovery.state == "none":
-        return f"No disruption by the recovery rule; {low}. {scene.zero_words}."
-    return f"{low[:1].upper()}{low[1:]}. {scene.zero_words}."
+        return f"No disruption by the recovery rule; {low}. {scene.zero_words}{_DUE}"
+    return f"{low[:1].upper()}{low[1:]}. {scene.zero_words}{_DUE}"
 
 
 def recovery_limit_ns(result: Result) -> int | None:

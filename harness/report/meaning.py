@@ -101,11 +101,14 @@ def _budget_sentence(result: Result) -> str:
 
 
 def touched(result: Result) -> str:
-    """What the run did to the stack, in one sentence: faults applied and put back or not, load sent. For every verdict."""
+    """What the run did to the stack, in one sentence: faults applied and put back or not, load sent. For every verdict.
+
+    The load is that which is measured, without the warm-up.
+    """
     applied = [fault for fault in result.faults if fault.effect is not None]
     offered = result.measures.counts.offered
     load = (
-        f"{plural(offered, 'operation')} of load {'was' if offered == 1 else 'were'} sent"
+        f"{plural(offered, 'operation')} of load {'was' if offered == 1 else 'were'} sent after the warm-up"
         if offered
         else "no load was sent"
     )

@@ -187,6 +187,8 @@ def _data(result: Result) -> Tile:
     if not loss.known:
         lines.insert(0, loss.why or "There were no final reads")
         return Tile(key="data", label="Data", value="unknown", badge=badge, lines=tuple(lines))
+    if loss.acknowledged:
+        lines.append("Writes count from the warm-up on, requests after it")
     if loss.lost == 0 and loss.bound_ratio is not None and loss.acknowledged:
         lines.append(f"True loss below {percent(loss.bound_ratio)} (95 %)")
     if loss.lost and loss.span_ns is not None:
@@ -195,7 +197,7 @@ def _data(result: Result) -> Tile:
         key="data",
         label="Data",
         value=number(loss.lost),
-        figure=f"lost of {loss.acknowledged:,}",
+        figure=f"lost of {loss.acknowledged:,} acknowledged",
         badge=badge,
         lines=tuple(lines),
     )
