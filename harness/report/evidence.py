@@ -275,7 +275,10 @@ def _regions(series: Series, scene: Scene) -> Figure | None:
 
 def _prober(series: Series, scene: Scene) -> Figure | None:
     good, bad = sum(series.prober_good), sum(series.prober_bad)
-    finding = f"The prober was answered well {good:,} times and badly {bad:,} times."
+    finding = (
+        f"The prober was answered well {good:,} times and badly {bad:,} times. It asks every region by its own entry, and one"
+        " that stands by refuses until it is promoted."
+    )
     words = Words(name="prober", title="Prober", finding=finding)
     picture = _picture(lambda w, v: charts.prober_chart(scene, series, w, v), words)
     if picture is None:

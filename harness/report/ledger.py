@@ -76,7 +76,7 @@ def _slice_row(name: str, measures: SliceMeasures) -> tuple[Cell, ...]:
     return cells(
         name,
         f"{counts.valid:,}",
-        f"{counts.bad:,}",
+        f"{counts.bad:,}" + (f" to {counts.bad + measures.unplaced:,}" if measures.unplaced else ""),
         "–" if availability is None else _availability(availability.lo_ratio, availability.hi_ratio),
         recovery_words(measures.recovery, brief=True),
         "–" if measures.recovery_return is None else recovery_words(measures.recovery_return, brief=True),
@@ -105,8 +105,9 @@ def slices_section(result: Result) -> Section:
         loss=measures.loss,
     )
     rows = [_slice_row("the whole", whole), *(_slice_row(_slice_name(part.slice), part) for part in ranked)]
-    lead = f"The worst slice is {_slice_name(ranked[0].slice)}." if ranked else "No slices were measured."
     unplaced = max((part.unplaced for part in ranked), default=0)
+    worst = f"The worst slice {'may be' if unplaced else 'is'} {_slice_name(ranked[0].slice)}." if ranked else ""
+    lead = worst or "No slices were measured."
     if unplaced:
         lead += f" Of up to {unplaced:,} operations that were not served nothing says to which they belong."
     heads = ("Slice", "#Valid", "#Bad", "#Availability", "Recovery", "After the return", "#Lost writes")
