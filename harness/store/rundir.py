@@ -188,5 +188,5 @@ def find_run(text: str, reports: Path) -> RunDir:
         raise SpecError(
             f"{text!r} names {len(matching)} runs in {reports}: {', '.join(path.name for path in matching[:5])}"
         )
-    known = ", ".join(path.name for path in runs[-3:]) or "none"
-    raise SpecError(f"no run {text!r} in {reports}; newest runs: {known}")
+    known = f"`last` is the newest of {', '.join(path.name for path in runs[-3:])}" if runs else "there is none yet"
+    raise SpecError(f"no run {text!r} in {reports}; {known}")
