@@ -14,6 +14,7 @@ import typer
 from harness.cli.documents import BUILTIN, ProfileOption, SetOption
 from harness.cli.evidence import ReportsOption
 from harness.cli.output import JsonFlag, say, show_json, show_rows
+from harness.cli.pipeline import tell_pipeline_of_drill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,8 +186,10 @@ def run(
         _permitted(made, now, consent)
     setting = Setting(mode=chosen, reports=reports, started=now, approvals=given)
     signal.signal(signal.SIGTERM, _interrupted)
-    seams = Seams(answers=source, run=_runner(reports, consent), say=say)
+    runs: list[Result] = []
+    seams = Seams(answers=source, run=_runner(reports, consent, runs), say=say)
     result, run_dir = carry_out_drill(made, setting, seams, lambda where: say(f"drill {where.run_id}, {chosen}"))
+    tell_pipeline_of_drill(result, run_dir, runs)
     raise typer.Exit(show_drill(result, run_dir, json))
 
 
@@ -246,12 +249,17 @@ def _answers(drill: Drill, file: Path | None, wait: str) -> Answers:
         raise SpecError(f"--wait: {exc}") from exc
 
 
-def _runner(reports: Path, consent: Consent) -> Callable[[Plan, Callable[[Event], None]], tuple[Result, RunDir]]:
+def _runner(
+    reports: Path, consent: Consent, made: list[Result]
+) -> Callable[[Plan, Callable[[Event], None]], tuple[Result, RunDir]]:
+    """What carries out an experiment of a drill; each result is added to `made`."""
     from harness.cli.drilling import carry_out
 
     def runner(plan: Plan, listen: Callable[[Event], None]) -> tuple[Result, RunDir]:
         try:
-            return carry_out(plan, reports, consent, listen)
+            result, run_dir = carry_out(plan, reports, consent, listen)
+            made.append(result)
+            return result, run_dir
         finally:
             signal.signal(signal.SIGTERM, _interrupted)  # the run's own loop leaves the default behind
 

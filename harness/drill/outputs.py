@@ -10,10 +10,11 @@ from harness.errors import HarnessBug
 from harness.model.drill_result import DrillResult, DrillStepResult
 from harness.model.verdict import Status, Verdict
 from harness.report.junit import Suite
+from harness.report.markdown import MOST_ANNOTATIONS, annotation
 from harness.report.text import clean, clean_block, html_free_markdown
 from harness.units import NS_PER_S, format_duration
 
-__all__ = ["dump_drill_result", "outputs_of"]
+__all__ = ["dump_drill_result", "outputs_of", "render_drill_annotations"]
 
 
 def dump_drill_result(result: DrillResult) -> str:
@@ -39,6 +40,20 @@ def outputs_of(result: DrillResult) -> Mapping[str, str]:
         "postmortem.md": _postmortem(result),
         "postmortem.json": _postmortem_json(result),
     }
+
+
+def render_drill_annotations(result: DrillResult) -> str:
+    """GitHub workflow commands on the drill's document: its verdict, each step that is no PASS; ten at most. Empty for a PASS."""
+    if result.verdict is Verdict.PASS:
+        return ""
+    file = clean(result.run.source)
+    lines = [annotation("error", f"Blackstart: {result.verdict}", clean(result.sentence)[:600], file=file)]
+    for step in result.steps:
+        if step.verdict is not Verdict.PASS:
+            level = "error" if step.verdict is Verdict.FAIL else "warning"
+            said = f"{clean(step.text)}: {step.outcome}{f' ({clean(step.note)})' if step.note else ''}"
+            lines.append(annotation(level, f"step {clean(step.id)}: {step.verdict}", said[:600], file=file))
+    return "".join(f"{line}\n" for line in lines[:MOST_ANNOTATIONS])
 
 
 def _md(text: str) -> str:

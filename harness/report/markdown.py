@@ -13,7 +13,7 @@ from harness.report.text import clean_result, html_free_markdown, markdown_code,
 from harness.report.tiles import build_tiles
 from harness.units import format_duration, format_ratio
 
-__all__ = ["render_annotations", "render_markdown", "sparkline"]
+__all__ = ["MOST_ANNOTATIONS", "annotation", "render_annotations", "render_markdown", "sparkline"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ICONS = {
@@ -114,7 +114,8 @@ def render_markdown(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _command(level: str, title: str, message: str, *, file: str | None = None, line: int | None = None) -> str:
+def annotation(level: str, title: str, message: str, *, file: str | None = None, line: int | None = None) -> str:
+    """One workflow command of GitHub, without a line break at its end. Any text is safe in it."""
     fields = [("file", file), ("line", None if line is None else str(line)), ("title", title)]
     shown = ",".join(f"{name}={workflow_data(value, in_property=True)}" for name, value in fields if value)
     return f"::{level} {shown}::{workflow_data(message)}"
@@ -134,11 +135,11 @@ def render_annotations(result: Result) -> str:
         )
         if objective.status is Status.MISSED:
             title = f"{objective.text[:120]} missed"
-            errors.append(_command("error", title, message[:600], file=objective.file, line=objective.line))
+            errors.append(annotation("error", title, message[:600], file=objective.file, line=objective.line))
         elif objective.status is Status.UNKNOWN:
             title = f"{objective.text[:120]} unknown"
-            warnings.append(_command("warning", title, message[:600], file=objective.file, line=objective.line))
+            warnings.append(annotation("warning", title, message[:600], file=objective.file, line=objective.line))
     if result.verdict is not Verdict.PASS and not (result.verdict is Verdict.FAIL and errors):
-        errors.insert(0, _command("error", f"Blackstart: {result.verdict.value}", result.sentence[:600]))
+        errors.insert(0, annotation("error", f"Blackstart: {result.verdict.value}", result.sentence[:600]))
     lines = [*errors[:MOST_ANNOTATIONS], *warnings[:MOST_ANNOTATIONS]]
     return "".join(f"{line}\n" for line in lines)

@@ -111,13 +111,13 @@ async def test_an_approval_is_of_the_plan_that_was_shown(page: Page, plans: list
     await page.ask(f"/?token={TOKEN}")
     key = await page.key()
     plans[0] = ("day", replace(planned("cd" * 32)))
-    _, text = await page.send("/approve", key=key, drill="day", plan="ab" * 32, by="dora", note="")
+    _, text = await page.send("/approve", key=key, drill="day", plan="ab" * 32, by="lead", note="")
     assert "has changed since this page was made" in text
     assert approvals_of(page.runner.project.reports, "day") == ()
-    _, text = await page.send("/approve", key=key, drill="day", plan="cd" * 32, by="dora", note="read it")
-    assert "approved by dora" in text and "Approved by 1 of 1" in text
+    _, text = await page.send("/approve", key=key, drill="day", plan="cd" * 32, by="lead", note="read it")
+    assert "approved by lead" in text and "Approved by 1 of 1" in text
     assert [one.note for one in approvals_of(page.runner.project.reports, "day", "cd" * 32)] == ["read it"]
-    _, text = await page.send("/approve", key=key, drill="broken", plan="", by="dora", note="")
+    _, text = await page.send("/approve", key=key, drill="broken", plan="", by="lead", note="")
     assert "nothing was approved" in text
 
 

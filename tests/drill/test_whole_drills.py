@@ -27,7 +27,7 @@ def test_a_whole_drill_passes_and_with_a_step_unanswered_does_not(tmp_path: Path
     assert not list(tmp_path.glob("reports/2*")), "nothing was begun"
     with channel() as (url, got):
         rehearsal.channel = url
-        approved = rehearsal.blackstart("drill", "approve", "day.yaml", "--by", "dora", "--json")
+        approved = rehearsal.blackstart("drill", "approve", "day.yaml", "--by", "lead", "--json")
         assert approved.returncode == 0, approved.stderr
         done = rehearsal.run("--mode", "live")
         result = rehearsal.result()
@@ -45,7 +45,7 @@ def test_a_whole_drill_passes_and_with_a_step_unanswered_does_not(tmp_path: Path
         ]
         assert (tmp_path / "written").exists(), "the runbook's command ran in its document's folder"
         assert result["steps"][3]["output"] == "noted"
-        assert [one["by"] for one in result["approvals"]] == ["dora"]
+        assert [one["by"] for one in result["approvals"]] == ["lead"]
         met = {one["text"]: one["status"] for one in result["objectives"]}
         assert met == {
             "recovery_time <= 20s": "met",
