@@ -184,8 +184,8 @@ def _ribbon_finding(result: Result, scene: Scene) -> str:
     if recovery.state == "censored":
         return f"Service was disrupted and did not recover while watched; {low}. {scene.zero_words}{_DUE}"
     if recovery.state == "none":
-        return f"No disruption by the recovery rule; {low}. {scene.zero_words}{_DUE}"
-    return f"{low[:1].upper()}{low[1:]}. {scene.zero_words}{_DUE}"
+        return f"No disruption by the recovery rule; {low}. {scene.zero_words}."
+    return f"{low[:1].upper()}{low[1:]}. {scene.zero_words}."
 
 
 def recovery_limit_ns(result: Result) -> int | None:

@@ -112,6 +112,8 @@ def touched(result: Result) -> str:
         if offered
         else "no load was sent"
     )
+    if not applied and result.safety.journaled:
+        return f"No fault is proven to have taken effect (what was begun is under Safety), and {load}."
     if not applied:
         return f"Nothing was broken: no fault was applied, and {load}."
     names = ", ".join(f"{fault.id} ({fault.kind})" for fault in applied[:3])

@@ -183,12 +183,11 @@ def _data(result: Result) -> Tile:
     invalid = [check for check in checks if check.verdict is CheckVerdict.INVALID]
     unknown = [check for check in checks if check.verdict is CheckVerdict.UNKNOWN]
     badge = _data_badge(result, invalid, unknown)
-    lines = [_check_line(checks, invalid, unknown)] if checks else []
+    lines = ["acknowledged writes, counted from the warm-up on"] if loss.known and loss.acknowledged else []
+    lines += [_check_line(checks, invalid, unknown)] if checks else []
     if not loss.known:
         lines.insert(0, loss.why or "There were no final reads")
         return Tile(key="data", label="Data", value="unknown", badge=badge, lines=tuple(lines))
-    if loss.acknowledged:
-        lines.append("Writes count from the warm-up on, requests after it")
     if loss.lost == 0 and loss.bound_ratio is not None and loss.acknowledged:
         lines.append(f"True loss below {percent(loss.bound_ratio)} (95 %)")
     if loss.lost and loss.span_ns is not None:
@@ -197,7 +196,7 @@ def _data(result: Result) -> Tile:
         key="data",
         label="Data",
         value=number(loss.lost),
-        figure=f"lost of {loss.acknowledged:,} acknowledged",
+        figure=f"lost of {loss.acknowledged:,}",
         badge=badge,
         lines=tuple(lines),
     )

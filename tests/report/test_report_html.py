@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.model.measured import Interval, Recovery
+from harness.model.measured import Interval, LostWrite, Recovery
 from harness.model.verdict import Verdict
 from harness.report.extras import ReportExtras
 from harness.report.html import render_html
@@ -231,10 +231,21 @@ def test_what_was_touched_is_said_of_every_verdict(samples: ModuleType) -> None:
     said = {name: touched(build()) for name, build in samples.SAMPLES.items()}
     assert said["refused"] == "Nothing was broken: no fault was applied, and no load was sent."
     assert said["pass"].startswith("1 fault applied and proven put back by the run itself: eu-down (kill)")
+    assert said["inconclusive"].startswith("No fault is proven to have taken effect (what was begun is under Safety)")
     assert "not proven put back" in said["dirty"] and "left behind" in said["dirty"]
     base = samples.passing()
     reaped = base.model_copy(update={"safety": base.safety.model_copy(update={"reaper": "acted: put back 3"})})
     assert "proven put back by the reaper, after the run's own process was gone" in touched(reaped)
+
+
+def test_page_one_names_the_first_lost_writes(samples: ModuleType, read: type[Any]) -> None:
+    base = samples.failing()
+    writes = tuple(LostWrite(op=n, key="s", value=f"turn-{n}", acked_ns=n) for n in range(5))
+    loss = base.measures.loss.model_copy(update={"writes": writes})
+    lossy = base.model_copy(update={"measures": base.measures.model_copy(update={"loss": loss})})
+    said = "Lost: turn-0, turn-1, turn-2 and 2 more. All are under “Data”, with when each was acknowledged."
+    assert said in front(render_html(lossy), read)
+    assert "Lost: " not in front(render_html(samples.passing()), read)
 
 
 def test_masked_and_unclear_recoveries_are_named(samples: ModuleType, read: type[Any]) -> None:
