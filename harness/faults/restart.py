@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import field_validator
@@ -49,6 +50,7 @@ class Restart:
 
     def __init__(self, params: RestartParams) -> None:
         self.params = params
+        self._gone_ns: int | None = None
 
     async def prepare(self, target: Target, world: World) -> InstanceFaultState:
         state = await who_runs(target, world)
@@ -62,10 +64,13 @@ class Restart:
             await host.kill(state.identity)
         else:
             await host.stop(self._grace_ns)
+        self._gone_ns = world.clock.now_ns()
         await world.clock.sleep_until(world.clock.now_ns() + self.params.down)
         await host.start()
 
     async def witness(self, state: InstanceFaultState, world: World) -> Evidence:
+        """That another runs in its place now; seen to have gone when it went, which is when the effect began."""
+
         async def once() -> tuple[bool, str]:
             found = await world.host(state.instance).find()
             if found is None:
@@ -74,7 +79,8 @@ class Restart:
                 return False, f"{named(state.identity)} still runs"
             return True, back_as(found, state.identity)
 
-        return await look(once, world)
+        evidence = await look(once, world)
+        return replace(evidence, at_ns=self._gone_ns) if evidence.present and self._gone_ns is not None else evidence
 
     async def revert(self, state: InstanceFaultState, world: World) -> None:
         await bring_back(state, world)

@@ -178,6 +178,20 @@ async def test_the_contract_holds_without_ports_on_a_fake_host(fault) -> None:
     )
 
 
+async def test_a_restart_takes_effect_when_the_old_process_goes_not_when_the_new_one_runs() -> None:
+    world = FakeWorld(hosts={"a": FakeHost("a")})
+    restart = FAULTS["restart-kill"]()
+    state = await restart.prepare(TARGET, world)
+    begun_ns = world.clock.now_ns()
+    await restart.apply(state, world)
+    back_ns = world.clock.now_ns()
+    evidence = await restart.witness(state, world)
+    assert evidence.present and back_ns - begun_ns >= 100_000_000
+    assert begun_ns <= evidence.at_ns <= back_ns - 100_000_000
+    elsewhere = await FAULTS["restart-kill"]().witness(state, world)
+    assert elsewhere.present and elsewhere.at_ns >= back_ns, "one that did not do it knows only what it sees"
+
+
 async def test_a_supervisor_that_is_quicker_is_no_effect() -> None:
     world = FakeWorld(hosts={"a": FakeHost("a", restarts=True)})
     kill = FAULTS["kill"]()
