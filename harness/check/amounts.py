@@ -37,14 +37,14 @@ def amounts(ground: Ground) -> Amounts:
     index, reads = ground.index, ground.reads
     table = index.table
     rows = np.flatnonzero(index.is_write & (index.ok | index.info) & ~index.final)
-    texts = table.arrow["value"].take(rows.tolist()).to_pylist() if len(rows) else []
+    texts = table.column("value").take(rows.tolist()).to_pylist() if len(rows) else []
     deltas, nonsense = np.zeros(len(rows), dtype=np.int64), 0
     for position, text in enumerate(texts):
         try:
             deltas[position] = int(text)
         except (TypeError, ValueError):
             nonsense += 1
-    results = table.arrow["result"].take(reads.row.tolist()).to_pylist() if len(reads) else []
+    results = table.column("result").take(reads.row.tolist()).to_pylist() if len(reads) else []
     parts = [scalar_parts(json.loads(result)) or (0, None) for result in results]
     home = _homes(ground, rows)
     lo, hi = np.zeros(len(reads), dtype=np.int64), np.zeros(len(reads), dtype=np.int64)

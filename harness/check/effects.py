@@ -28,7 +28,7 @@ class Sink:
 
         ground = self.ground
         executed = Counter(effects(ground.history))
-        idems = ground.index.table.arrow["idem"].take(pa.array(ground.entries.row)).to_pylist()
+        idems = ground.index.table.column("idem").take(pa.array(ground.entries.row)).to_pylist()
         return np.array(
             [executed[text if idem is None else idem] for idem, text in zip(idems, ground.entries.texts, strict=True)],
             dtype=np.int64,

@@ -220,8 +220,8 @@ class Index:
         import pyarrow.compute as pc
 
         # A counter's values are amounts, which many ops share: only the idempotency key tells one from another.
-        idem = self.table.arrow["idem"]
-        column = idem if self.model == "counter" else pc.coalesce(self.table.arrow["value"], idem)
+        idem = self.table.column("idem")
+        column = idem if self.model == "counter" else pc.coalesce(self.table.column("value"), idem)
         encoded = column.combine_chunks().dictionary_encode()
         if hasattr(encoded, "chunk"):  # combine_chunks gives a chunked array in some versions of Arrow
             encoded = encoded.unify_dictionaries().chunk(0)
@@ -319,7 +319,7 @@ def _reads(index: Index) -> Reads:
 
     @cache
     def by_idem() -> dict[str, int]:
-        idems = table.arrow["idem"].take(pa.array(entries.row)).to_pylist()
+        idems = table.column("idem").take(pa.array(entries.row)).to_pylist()
         return {idem: entry for entry, idem in enumerate(idems) if idem is not None}
 
     seen = _Seen(entries.texts, by_idem)
@@ -350,7 +350,7 @@ def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Small
     """
     import pyarrow as pa
 
-    column, texts, numbers = table.arrow["result"].combine_chunks(), list[Any](), list[Smalls]()
+    column, texts, numbers = table.column("result").combine_chunks(), list[Any](), list[Smalls]()
     length = np.full(len(rows), -1, dtype=np.int64)
     for begin in range(0, len(rows), _TAKEN_APART):
         lengths, values = _answers(column.take(pa.array(rows[begin : begin + _TAKEN_APART])), model)

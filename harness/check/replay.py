@@ -84,7 +84,7 @@ def _again(ground: Ground) -> _Again:
     tried = np.flatnonzero(index.final & table.is_("f", WORD))
     ran = tried[index.ok[tried]]
     times, answers, versions = table.ints("compared"), table.numbers("answer"), table.numbers("version")
-    values = table.arrow["value"].take(pa.array(ran))
+    values = table.column("value").take(pa.array(ran))
     entry = pc.index_in(values, value_set=ground.entries.texts.arrow).fill_null(-1).to_numpy().astype(np.int64)
     first = np.where(entry >= 0, ground.entries.row[entry] if len(ground.entries) else -1, -1)
     acked = (entry >= 0) & np.append(ground.entries.acked, False)[entry]

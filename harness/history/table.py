@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import StoreError
+from harness.history.columns import Columns, HeldColumns, StoredColumns
 from harness.history.op import Op
 from harness.history.schema import COLUMNS, arrow_schema
 
@@ -25,9 +25,6 @@ __all__ = ["MISSING", "OpTable"]
 
 MISSING = int(np.iinfo(np.int64).min)
 _INTS = {"int16", "int32", "int64"}
-_LATER = frozenset(
-    {"gap_ns", "compared", "input", "answer"}
-)  # columns that histories recorded before they came do not have: null there
 _KINDS = {name: kind for name, kind, _ in COLUMNS}
 
 Ints = NDArray[np.int64]
@@ -41,9 +38,9 @@ class OpTable:
     """
 
     def __init__(self, table: pa.Table) -> None:
+        self._columns: Columns = HeldColumns(table)
         self._whole: OpTable | None = None
         self._at: Ints | None = None
-        self._arrow: pa.Table | None = _sorted(table.schema, table.columns)
 
     @classmethod
     def of(cls, ops: Iterable[Op]) -> OpTable:
@@ -57,40 +54,47 @@ class OpTable:
 
     @classmethod
     def read(cls, folder: Path) -> OpTable:
-        """Every `*.parquet` in the folder, or an empty table. Raises StoreError for a damaged or foreign file, naming it."""
-        import pyarrow as pa
+        """Every `*.parquet` in the folder, or an empty table. The files must stay: a column is read when it is asked for.
 
-        parts = [_read_part(file) for file in sorted(folder.glob("*.parquet"))]
-        whole = pa.concat_tables(parts).unify_dictionaries() if parts else arrow_schema().empty_table()
-        columns, schema = whole.columns, whole.schema
-        del parts, whole  # what has been put in order is given back, column by column
-        table = cls.__new__(cls)
-        table._whole, table._at, table._arrow = None, None, _sorted(schema, columns)
-        return table
+        Raises StoreError for a damaged or foreign file, naming it; so does whatever reads a column that is damaged.
+        """
+        return cls._stored(sorted(folder.glob("*.parquet")))
 
     @classmethod
     def read_file(cls, file: Path) -> OpTable:
-        """One Parquet file. Raises StoreError for a damaged or foreign one, naming it."""
-        return cls(_read_part(file).combine_chunks())
+        """One Parquet file; as `read`."""
+        return cls._stored([file])
+
+    @classmethod
+    def _stored(cls, files: Sequence[Path]) -> OpTable:
+        if not files:
+            return cls(arrow_schema().empty_table())
+        table = cls.__new__(cls)
+        table._columns, table._whole, table._at = StoredColumns(files), None, None
+        return table
 
     def __len__(self) -> int:
-        return len(self._at) if self._at is not None else int(self._table.num_rows)
+        return len(self._at) if self._at is not None else len(self._columns)
 
     @property
     def arrow(self) -> pa.Table:
-        """The Arrow table itself, made when it is first asked for."""
-        return self._table
+        """The whole Arrow table, made when it is asked for."""
+        return self._taken(np.arange(len(self)))
 
-    @property
-    def _table(self) -> pa.Table:
-        if self._arrow is None:
-            import pyarrow as pa
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One Arrow column, in one piece (very long texts: in a few). Raises KeyError for one that there is not."""
+        if name not in _KINDS:
+            raise KeyError(f"no column {name!r}")
+        if self._at is None:
+            return self._columns.column(name)
+        import pyarrow as pa
 
-            assert self._whole is not None
-            taken = self._whole._table.take(pa.array(self._at))
-            columns = [pa.chunked_array([column.combine_chunks()], column.type) for column in taken.columns]
-            self._arrow = pa.table(columns, schema=taken.schema)
-        return self._arrow
+        taken = self._columns.column(name).take(pa.array(self._at))
+        return pa.chunked_array([taken.combine_chunks()], taken.type)
+
+    def _taken(self, places: Ints) -> pa.Table:
+        """Chosen rows with every column."""
+        return self._columns.rows(places if self._at is None else self._at[places])
 
     def ints(self, name: str) -> Ints:
         """An integer column; `MISSING` where null."""
@@ -103,7 +107,7 @@ class OpTable:
             if self._whole is not None:
                 column = self._whole.ints(name)[self._at]
             else:
-                wide = self._table[name].cast("int64")
+                wide = self.column(name).cast("int64")
                 column = np.asarray(pc.fill_null(wide, MISSING).to_numpy(), dtype=np.int64)
             self._cache[name] = column
         return column
@@ -112,9 +116,13 @@ class OpTable:
         """A boolean column; False where null."""
         if self._whole is not None:
             return np.asarray(self._whole.flags(name)[self._at], dtype=np.bool_)
-        import pyarrow.compute as pc
+        found = self._flags.get(name)
+        if found is None:
+            import pyarrow.compute as pc
 
-        return np.asarray(pc.fill_null(self._table[name], False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+            found = np.asarray(pc.fill_null(self.column(name), False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+            self._flags[name] = found
+        return found
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """A text column as (codes, names): `names[codes[i]]` is row i's text; code -1 where null. A name may have no row."""
@@ -135,7 +143,7 @@ class OpTable:
         return codes, tuple(column.dictionary.to_pylist())
 
     def _encoded(self, name: str) -> pa.DictionaryArray:
-        column = self._table[name].combine_chunks()
+        column = self.column(name).combine_chunks()
         if _KINDS[name] != "dict":
             column = column.dictionary_encode()
         if hasattr(column, "num_chunks"):
@@ -161,7 +169,7 @@ class OpTable:
 
     def texts(self, name: str) -> list[str | None]:
         """A text column as Python strings. For small slices: a million of them cost a second."""
-        return list(self._table[name].to_pylist())
+        return list(self.column(name).to_pylist())
 
     def where(self, mask: Bools) -> OpTable:
         """The rows that the mask picks, in order."""
@@ -171,7 +179,7 @@ class OpTable:
         at = np.flatnonzero(mask)
         part._whole = self if self._whole is None else self._whole
         part._at = at if self._at is None else self._at[at]
-        part._arrow = None
+        part._columns = self._columns
         return part
 
     def slice_(self, where: Mapping[str, str]) -> Bools:
@@ -185,56 +193,24 @@ class OpTable:
 
     def ops(self) -> Iterator[Op]:
         """Every row as an `Op`. For small slices."""
-        for row in self._table.to_pylist():
+        for row in self.arrow.to_pylist():
             yield Op(**row)
 
     def rows(self, indices: Sequence[int]) -> tuple[Op, ...]:
         """Chosen rows as `Op`s."""
-        import pyarrow as pa
-
-        return tuple(Op(**row) for row in self._table.take(pa.array(indices, type=pa.int64())).to_pylist())
+        return tuple(Op(**row) for row in self._taken(np.array(indices, dtype=np.int64)).to_pylist())
 
     @cached_property
     def _codes(self) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
         return {}
 
     @cached_property
-    def _cache(self) -> dict[str, Ints]:
+    def _flags(self) -> dict[str, Bools]:
         return {}
 
-
-def _sorted(schema: pa.Schema, columns: list[pa.ChunkedArray]) -> pa.Table:
-    """The rows by `intended_ns` then `op`, each column in one piece. Takes the columns out of the list as it goes."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    by = {"intended_ns": "ascending", "op": "ascending"}
-    keys = pa.table({name: columns[schema.get_field_index(name)] for name in by})
-    gaps, ids = (np.diff(keys[name].to_numpy()) for name in by)
-    order = None
-    if not bool(np.all((gaps > 0) | ((gaps == 0) & (ids > 0)))):
-        order = pc.sort_indices(keys, sort_keys=list(by.items()))
-    del keys, gaps, ids
-    made = []
-    columns.reverse()
-    while columns:
-        column = columns.pop()
-        made.append(pa.chunked_array([(column if order is None else column.take(order)).combine_chunks()], column.type))
-    return pa.table(made, schema=schema)
-
-
-def _read_part(file: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = arrow_schema()
-    try:
-        table = pq.ParquetFile(file).read()
-        for name in _LATER.difference(table.column_names):
-            table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
-        return table.select(schema.names).unify_dictionaries().cast(schema)
-    except (pa.ArrowException, OSError, KeyError) as exc:
-        raise StoreError(f"{file}: not a readable history: {exc}") from exc
+    @cached_property
+    def _cache(self) -> dict[str, Ints]:
+        return {}
 
 
 def _plain(schema: Any, name: str) -> Any:

@@ -117,7 +117,6 @@ def _matches(op: Acknowledged, where: Mapping[str, str] | None) -> bool:
 
 def lost_writes(history: History, plan: Plan) -> LostWrites:
     """Which acknowledged writes are absent from the final state of each region asked; jobs may be counted at a sink."""
-    import pyarrow as pa
 
     model = model_of(history)
     if model is None or model not in WRITES:
@@ -129,8 +128,9 @@ def lost_writes(history: History, plan: Plan) -> LostWrites:
     words = np.zeros(len(history.ops), dtype=np.bool_)
     for word in WRITES[model]:
         words |= history.ops.is_("f", word)
-    table = history.ops.arrow.filter(pa.array(mask & words)).select(Acknowledged._fields)
-    acknowledged = tuple(map(Acknowledged._make, zip(*(column.to_pylist() for column in table.columns), strict=True)))
+    acked = history.ops.where(mask & words)
+    columns = [acked.column(field).to_pylist() for field in Acknowledged._fields]
+    acknowledged = tuple(map(Acknowledged._make, zip(*columns, strict=True)))
     states = final_states(history)
     if model == "jobs" and not states:
         return _against_sink(acknowledged, effects(history))

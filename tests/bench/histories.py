@@ -167,7 +167,7 @@ def _read(what: str, folder: Path) -> dict[str, float]:
 
         catalog()
         begun = time.perf_counter()
-        rows = rejudge(RunDir(folder), catalog()).validity.ended
+        rows = rejudge(RunDir(folder), catalog()).measures.counts.offered
     took = time.perf_counter() - begun
     return {"s": took, "rows": rows, "gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 

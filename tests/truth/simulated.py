@@ -223,7 +223,7 @@ def history_of(seen: Answers, faults: tuple[Event, ...] | None = None, group: np
     if group is not None:
         columns["group"] = group
     schema = arrow_schema()
-    empty = OpTable.of([scene.Op(op=0, f="add", intended_ns=0, outcome="ok")])._table.to_pylist()[0]
+    empty = OpTable.of([scene.Op(op=0, f="add", intended_ns=0, outcome="ok")]).arrow.to_pylist()[0]
     arrays = [pa.array(columns[name]) if name in columns else pa.array([empty[name]] * total) for name in schema.names]
     table = pa.table(dict(zip(schema.names, arrays, strict=True))).cast(schema)
     # No model: these scripts say nothing of data, and to look for lost writes takes most of the time.
