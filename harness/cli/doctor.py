@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -73,6 +71,8 @@ def _timer() -> Finding:
 
 
 def _loopback() -> Finding:
+    import socket
+
     try:
         with socket.create_server(("127.0.0.1", 0)):
             return Finding(name="loopback", state="ok", detail="ports can be opened on 127.0.0.1")
@@ -81,6 +81,8 @@ def _loopback() -> Finding:
 
 
 def _files() -> Finding:
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= _FILES:
         return Finding(name="open files", state="ok", detail=f"up to {soft} for each process")

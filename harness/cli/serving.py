@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +44,7 @@ def serve(
     started goes on.
     """
     import asyncio
+    import secrets
 
     from harness.errors import SpecError
 

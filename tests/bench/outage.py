@@ -59,7 +59,7 @@ async def _outage() -> list[Finding]:
             target.kill()
             target.communicate()
         ops = OpTable.read(Path(folder))
-    intended, started = ops.ints("intended_ns"), ~ops.is_("outcome", "dropped")
+        intended, started = ops.ints("intended_ns"), ~ops.is_("outcome", "dropped")
     zero_ns = int(intended[0]) - next(arrivals(SPEC, 7))
     found = []
     for what, (begin_ns, end_ns) in spans.items():
