@@ -8,5 +8,6 @@ PROFILES = {
     "chat": "harness.load.profiles.chat:ChatUser",
     "chat-mix": "harness.load.profiles.chat_mix:MixUser",
     "http": "harness.load.profiles.http:PathUser",
+    "jobs": "harness.load.profiles.jobs:JobUser",
 }
 """Name -> dotted path of the class."""

@@ -268,7 +268,7 @@ def _an_engine(given: object) -> object:
 
 
 class LoadDoc(Doc):
-    profile: Text = Field(description="built-in (chat, http), path.py:ClassName, or a locustfile")
+    profile: Text = Field(description="built-in (chat, http, jobs), path.py:ClassName, or a locustfile")
     arrival: ArrivalDoc = Field(description="when ops are due")
     timeout: Span = Field(description="the client's timeout")
     prober: ProberDoc | None = Field(None, description="one small op beside the users, never in an SLI")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from harness.history.schema import COLUMNS, arrow_schema
 from harness.history.table import OpTable
 from harness.model.experiment import CheckSpec
 from harness.registry import catalog
+from tests.bench.histories import peak_gb
 
 OPS = 1_000_000
 S = 1_000_000_000
@@ -151,7 +151,7 @@ def main(load: str, folder: str) -> None:
         if result.verdict != "valid":
             raise RuntimeError(f"{name}: {result.sentence}, {result.why_unknown}")
     checks_s, checks_cpu_s = time.perf_counter() - begun, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = round(peak_gb() * 1e9)
     found = Judged(read_s=read_s, checks_s=checks_s, read_cpu_s=read_cpu_s, checks_cpu_s=checks_cpu_s, peak_bytes=peak)
     sys.stdout.write(json.dumps(asdict(found)))
 

@@ -30,8 +30,10 @@ WHOLE = event(role="assistant") + event("one ") + event("two ")
 DONE = b"data: [DONE]\n\n"
 
 
-async def turn(bench: Any, serve_raw: Any, body: bytes, head: str = HEAD, **options: Any) -> tuple[Op, list[bytes]]:
-    """One arrival of `chat` against a server that answers with these bytes and closes; the op and what was asked."""
+async def turn(
+    bench: Any, serve_raw: Any, answer: bytes, head: str = HEAD, *, profile: str = "chat", **options: Any
+) -> tuple[Op, list[bytes]]:
+    """One arrival of a profile against a server that answers with these bytes and closes; the op and what was asked."""
     asked: list[bytes] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,12 +41,12 @@ async def turn(bench: Any, serve_raw: Any, body: bytes, head: str = HEAD, **opti
         length = [line for line in request.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
         request += await reader.readexactly(int(length[0].split()[1])) if length else b""
         asked.append(request)
-        for piece in (f"HTTP/1.1 {head}\r\n\r\n".encode() + body[:7], body[7:]):
+        for piece in (f"HTTP/1.1 {head}\r\n\r\n".encode() + answer[:7], answer[7:]):
             writer.write(piece)
             await writer.drain()
 
     async with serve_raw(handle) as url:
-        op = await bench.arrival(bench.user(load_profile("chat", options), url))
+        op = await bench.arrival(bench.user(load_profile(profile, options), url))
     return op, asked
 
 
@@ -268,3 +270,29 @@ async def test_a_sitting_has_turns_with_thought_between(bench: Any, serve_raw: A
     ops = bench.ops()
     assert [(op.outcome, op.later) for op in ops] == [("ok", False), ("ok", True), ("ok", True)]
     assert all(after.intended_ns - before.done_ns >= 20_000_000 for before, after in itertools.pairwise(ops))
+
+
+async def test_a_job(bench: Any, serve_raw: Any) -> None:
+    options = {
+        "path": "/v1/batches",
+        "body": '{"work": "add"}',
+        "session_header": "x-session",
+        "served_by_header": "x-served-by",
+    }
+    op, (asked,) = await turn(bench, serve_raw, b"", HEAD.replace("200 OK", "202 Accepted"), profile="jobs", **options)
+    assert (op.f, op.outcome, op.status, op.served_by) == ("submit", "ok", 202, "gw-1")
+    assert (op.value, op.key, op.idem) == ("seed-0-1", "s0", "run-seed-0-1")
+    head, _, body = asked.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/batches ") and json.loads(body) == {"work": "add"}
+    assert b"idempotency-key: run-seed-0-1" in head.lower() and b"x-session: s0" in head.lower()
+    assert bench.acknowledged == ["s0"]
+
+
+async def test_a_poisoned_job_is_no_job_of_the_model(bench: Any, serve_raw: Any) -> None:
+    op, (asked,) = await turn(bench, serve_raw, b"", profile="jobs", poison=1.0, poison_body='{"work": "poison"}')
+    assert (op.f, op.outcome, bench.acknowledged) == ("poison", "ok", [])
+    assert asked.endswith(b'{"work": "poison"}') and b"x-session" not in asked
+    refused, _ = await turn(bench, serve_raw, b"", "503 Full\r\nconnection: close", profile="jobs")
+    assert (refused.f, refused.status, refused.outcome) == ("submit", 503, "info")
+    with pytest.raises(SpecError, match="poison"):
+        load_profile("jobs", {"poison": 1.5})
