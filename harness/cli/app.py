@@ -26,6 +26,7 @@ from harness.cli import (
     hosting,
     importing,
     proxying,
+    scheduling,
     serving,
     starting,
 )
@@ -77,6 +78,7 @@ for commands in (
     hosting,
     doctor,
     proxying,
+    scheduling,
     serving,
 ):
     commands.register(app)

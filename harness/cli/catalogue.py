@@ -99,7 +99,7 @@ def _facts(kind: Any, proven: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(help="stack, experiment, drill, runbook or result")],
+    kind: Annotated[str, typer.Argument(help="stack, experiment, drill, runbook, gate, controls or result")],
     json: Annotated[bool, typer.Option("--json", help="As always: a schema is JSON.")] = True,
 ) -> None:
     """Print the JSON Schema of a document or of result.json."""

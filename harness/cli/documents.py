@@ -129,6 +129,7 @@ def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[
     from harness.errors import UnsafeError
     from harness.plan.make import make_plan
     from harness.registry import catalog
+    from harness.spec.controls import load_controls
     from harness.spec.load import load_stack
     from harness.spec.nodes import ScalarNode
     from harness.spec.yaml_text import read
@@ -137,6 +138,9 @@ def _validated(name: str, sets: list[str] | None, profile: str | None) -> tuple[
     kind = read(path).get("kind") if path.is_file() else None
     said = kind.value if isinstance(kind, ScalarNode) else None
     given = tuple(sets or ())
+    if said == "controls":
+        load_controls(path)
+        return ()
     if said in ("stack", "drill", "runbook", "gate"):
         other: Loaded[Any]
         if said == "stack":

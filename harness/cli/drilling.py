@@ -253,6 +253,7 @@ def carry_out(
     from harness.plan.make import dump_plan
     from harness.registry import catalog
     from harness.run.able import require_able
+    from harness.run.controls import keep_controls, project_controls
     from harness.run.lock import lock_keys, locked
     from harness.run.lock import register as live
     from harness.run.outcome import rejudge
@@ -262,6 +263,7 @@ def carry_out(
     from harness.store.rundir import RunDir
 
     require_able(plan, catalog())
+    controls = project_controls()
     facts = permit(plan, consent or Consent(), datetime.now(UTC))
     stack: Stack = plan.experiment.stack
     finished: list[NoteEvent] = []
@@ -277,6 +279,7 @@ def carry_out(
         ):
             run_dir.write("plan.json", dump_plan(plan))
             run_dir.write_inputs(plan.experiment.origin.documents)
+            keep_controls(run_dir, controls)
             run_dir.write(SUBJECT, subject_text(plan))
             facts = (*facts, subject_note(plan))
             _invite(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +18,10 @@ from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.cli.pipeline import tell_pipeline_of_drill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from harness.drill.answers import Answers
     from harness.drill.plan import DrillPlan
-    from harness.drill.schedule import Due
     from harness.history.events import Event
     from harness.model.drill import Drill
     from harness.model.drill_result import DrillResult
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from harness.run.permit import Consent
     from harness.store.rundir import RunDir
 
-__all__ = ["find_drill", "group", "is_drill", "load_drill_named", "project_dues", "register", "show_drill"]
+__all__ = ["find_drill", "group", "is_drill", "load_drill_named", "planned", "register", "show_drill"]
 
 DrillArgument = Annotated[
     str | None, typer.Argument(metavar="[DRILL]", help="Name or path; default: the only one in drills/.")
@@ -53,9 +53,6 @@ def register(app: typer.Typer) -> None:
         epilog="Examples: blackstart drill run quarterly-region-loss --mode tabletop;"
         " blackstart drill run mine.yaml --mode rehearse --answers answers.yaml --json"
     )(run)
-    group.command(
-        epilog="Examples: blackstart drill schedule; blackstart drill schedule quarterly-region-loss --write schedules"
-    )(schedule)
     app.add_typer(group, name="drill")
 
 
@@ -84,7 +81,8 @@ def load_drill_named(name: str | None, sets: list[str] | None, profile: str | No
     return loaded.value
 
 
-def _planned(name: str | None, sets: list[str] | None, profile: str | None) -> DrillPlan:
+def planned(name: str | None, sets: list[str] | None, profile: str | None) -> DrillPlan:
+    """Its plan as it is now. Raises SpecError."""
     from harness.drill.plan import make_drill_plan
     from harness.registry import catalog
 
@@ -100,7 +98,7 @@ def plan(
     """Show what a drill would do: every step, command, inject and hash. Touches nothing."""
     from harness.drill.plan import dump_drill_plan, plan_lines
 
-    made = _planned(drill, sets, profile)
+    made = planned(drill, sets, profile)
     sys.stdout.write((dump_drill_plan(made) if json else "\n".join(plan_lines(made))) + "\n")
 
 
@@ -124,7 +122,7 @@ def approve(
     who = (by or os.environ.get("USER") or "").strip()
     if not who:
         raise SpecError("--by: say who approves")
-    made = _planned(drill, sets, profile)
+    made = planned(drill, sets, profile)
     approval = Approval(by=who, at_utc=now_utc(datetime.now(UTC)), plan_hash=made.hash, note=note)
     known = record(reports, made.drill.name, approval)
     required = made.drill.approvals.required
@@ -147,7 +145,10 @@ def run(
     answers: Annotated[
         Path | None, typer.Option(help="A YAML file that answers for the human steps: `STEP: done`.")
     ] = None,
-    wait: Annotated[str, typer.Option(help="How long an answer at the terminal is waited for.")] = "1h",
+    ask_on_page: Annotated[
+        bool, typer.Option("--ask-on-page", help="Ask what no file answers on the page of `drill serve`.")
+    ] = False,
+    wait: Annotated[str, typer.Option(help="How long an answer of a person is waited for.")] = "1h",
     confirm_target: Annotated[
         str | None, typer.Option(help="The stack's name, to drill a protected environment (live).")
     ] = None,
@@ -165,6 +166,7 @@ def run(
     from harness.drill.rundir import Setting, carry_out_drill
     from harness.errors import SpecError
     from harness.model.drill_result import MODES
+    from harness.run.controls import project_controls
     from harness.run.permit import Consent
 
     if mode == "plan":
@@ -173,8 +175,9 @@ def run(
     chosen = next((one for one in MODES if one == mode), None)
     if chosen is None:
         raise SpecError(f"--mode: expected plan, {', '.join(MODES)}, got {mode!r}")
-    made = _planned(drill, sets, profile)
-    source = _answers(made.drill, answers, wait)
+    made = planned(drill, sets, profile)
+    wait_ns = _waited_ns(wait)
+    source = _answers(made.drill, answers, wait_ns, on_page=ask_on_page)
     now = datetime.now(UTC)
     given = approvals_of(reports, made.drill.name, made.hash)
     if chosen == "live":
@@ -184,11 +187,12 @@ def run(
         _not_protected(made)
     if chosen != "tabletop":
         _permitted(made, now, consent)
-    setting = Setting(mode=chosen, reports=reports, started=now, approvals=given)
+    setting = Setting(mode=chosen, reports=reports, started=now, approvals=given, controls=project_controls())
     signal.signal(signal.SIGTERM, _interrupted)
     runs: list[Result] = []
-    seams = Seams(answers=source, run=_runner(reports, consent, runs), say=say)
-    result, run_dir = carry_out_drill(made, setting, seams, lambda where: say(f"drill {where.run_id}, {chosen}"))
+    with _on_page(made.drill, reports, source, wait_ns) if ask_on_page else nullcontext(source) as asked:
+        seams = Seams(answers=asked, run=_runner(reports, consent, runs), say=say)
+        result, run_dir = carry_out_drill(made, setting, seams, lambda where: say(f"drill {where.run_id}, {chosen}"))
     tell_pipeline_of_drill(result, run_dir, runs)
     raise typer.Exit(show_drill(result, run_dir, json))
 
@@ -232,21 +236,38 @@ def _permitted(made: DrillPlan, now: datetime, consent: Consent) -> None:
             )
 
 
-def _answers(drill: Drill, file: Path | None, wait: str) -> Answers:
+def _answers(drill: Drill, file: Path | None, wait_ns: int, *, on_page: bool) -> Answers:
     from harness.drill.answers import FileAnswers, Nobody, TerminalAnswers, at_terminal
-    from harness.errors import SpecError
-    from harness.units import parse_duration
 
     if file is not None:
         names = [step.id for step in drill.steps]
         return FileAnswers.read(file, [*names, *(f"{name}.rollback" for name in names)], say)
+    if on_page:
+        return Nobody()
     if not at_terminal():
         say("no terminal and no --answers: human steps will not be performed")
         return Nobody()
+    return TerminalAnswers(sys.stdin, say, wait_ns)
+
+
+def _waited_ns(wait: str) -> int:
+    from harness.errors import SpecError
+    from harness.units import parse_duration
+
     try:
-        return TerminalAnswers(sys.stdin, say, parse_duration(wait))
+        return parse_duration(wait)
     except ValueError as exc:
         raise SpecError(f"--wait: {exc}") from exc
+
+
+@contextmanager
+def _on_page(drill: Drill, reports: Path, before: Answers, wait_ns: int) -> Iterator[Answers]:
+    """What a file answers, and the people at the page for the rest, who need a `drill serve` of the same reports."""
+    from harness.drill.answers import Nobody
+    from harness.drill.desk import DESK, PageAnswers, open_desk
+
+    with open_desk(reports / DESK, drill.name) as desk:
+        yield PageAnswers(desk, say, wait_ns, None if isinstance(before, Nobody) else before)
 
 
 def _runner(
@@ -292,51 +313,6 @@ def show_drill(result: DrillResult, run_dir: RunDir, json: bool) -> int:
     return result.exit_code
 
 
-def schedule(
-    drill: Annotated[
-        str | None, typer.Argument(metavar="[DRILL]", help="Name or path; default: all in drills/.")
-    ] = None,
-    write: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write files for GitHub, GitLab, Kubernetes, systemd and calendars."),
-    ] = None,
-    answers: Annotated[str | None, typer.Option(help="The answers file that written schedules name.")] = None,
-    image: Annotated[str, typer.Option(help="The image of the Kubernetes CronJob.")] = "blackstart:latest",
-    due_within: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Exit 0 if it was due so lately, else 4: a guard for schedulers."),
-    ] = None,
-    reports: ReportsOption = Path("reports"),
-    json: JsonFlag = False,
-) -> None:
-    """Show which drills are due and overdue, from the drills carried out; write the schedule for other schedulers."""
-    now = datetime.now(UTC)
-    if due_within is not None:
-        raise typer.Exit(_due_now(load_drill_named(drill, None, None), due_within, now))
-    if write is not None:
-        _write_schedule(drill, write, answers, image, now)
-        return
-    rows = project_dues(reports, now, drill)
-    if json:
-        show_json([{key: getattr(row, key) for key in row.__slots__} for row in rows])
-        return
-    show_rows(
-        ("drill", "state", "next", "last", "verdict"),
-        [(row.name, row.state, _minute(row.next), _minute(row.last), row.last_verdict or "-") for row in rows],
-    )
-
-
-def project_dues(reports: Path, now: datetime, drill: str | None = None) -> list[Due]:
-    """How each drill in `drills/` stands at `now`, or the one named. Raises SpecError for a document that does not load."""
-    from harness.drill.rundir import earlier_drills
-    from harness.drill.schedule import due_of
-
-    here = sorted(Path("drills").glob("*.yaml"))
-    names = [drill] if drill is not None else [str(path) for path in here if is_drill(path)]
-    past = earlier_drills(reports)
-    return [due_of(load_drill_named(name, None, None), past, now) for name in names]
-
-
 def is_drill(path: Path) -> bool:
     """Whether the document says that it is a drill: gates are kept in the same folder."""
     from harness.spec.nodes import ScalarNode
@@ -344,50 +320,3 @@ def is_drill(path: Path) -> bool:
 
     kind = read(path).get("kind")
     return isinstance(kind, ScalarNode) and kind.value == "drill"
-
-
-def _minute(moment: datetime | None) -> str:
-    return "-" if moment is None else moment.isoformat(sep=" ", timespec="minutes")
-
-
-def _due_now(drill: Drill, within: str, now: datetime) -> int:
-    """0 when the drill was due within that time before now, else the exit code of a refusal."""
-    from datetime import timedelta
-
-    from harness.drill.schedule import due_since
-    from harness.errors import SpecError
-    from harness.model.verdict import EXIT_CODES, Verdict
-    from harness.units import parse_duration
-
-    try:
-        span = timedelta(microseconds=parse_duration(within) / 1_000)
-    except ValueError as exc:
-        raise SpecError(f"--due-within: {exc}") from exc
-    if drill.schedule is None:
-        raise SpecError(f"{drill.source}: drill {drill.name} has no `schedule:`")
-    since = due_since(drill.schedule, now)
-    if since is not None and now - since <= span:
-        say(f"{drill.name} is due since {_minute(since)}")
-        return 0
-    say(f"{drill.name} is not due now; last due {_minute(since)}")
-    return EXIT_CODES[Verdict.REFUSED]
-
-
-def _write_schedule(drill: str | None, folder: Path, answers: str | None, image: str, now: datetime) -> None:
-    from harness.drill.schedule_files import Command, schedule_files
-    from harness.errors import StoreError
-
-    path = find_drill(drill)
-    made = _planned(drill, None, None)
-    inside = path if not path.is_absolute() else Path(made.drill.name)
-    command = Command(
-        document=str(inside), answers=answers, image=image, longest_ns=made.longest_ns, folder=str(Path.cwd())
-    )
-    for name, text in schedule_files(made.drill, command, now).items():
-        target = folder / name
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(text.encode())
-        except OSError as exc:
-            raise StoreError(f"{target}: cannot write: {exc.strerror}") from exc
-        sys.stdout.write(f"{target}\n")

@@ -72,7 +72,7 @@ def runs(
 
 def _write_portfolio(rows: tuple[RunRow, ...], name: str | None, reports: Path, fresh: str) -> Path:
     """The page of all that was run, and of all that the project's folders say could be. Raises SpecError, StoreError."""
-    from harness.cli.drills import project_dues
+    from harness.cli.scheduling import project_dues
     from harness.drill.portfolio import Portfolio, render_portfolio
     from harness.errors import SpecError, StoreError
     from harness.units import parse_duration

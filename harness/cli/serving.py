@@ -30,37 +30,45 @@ def serve(
     port: Annotated[int, typer.Option(help="On loopback; 0 takes a free one.")] = 0,
     start_due: Annotated[bool, typer.Option("--start-due", help="Start drills when their schedule says so.")] = False,
     answers: Annotated[
-        Path | None, typer.Option(help="Answers for the human steps of drills that are started here.")
+        Path | None, typer.Option(help="Answers for the human steps; what it leaves open is asked on the page.")
     ] = None,
+    wait: Annotated[str, typer.Option(help="How long an answer on the page is waited for.")] = "1h",
     token: Annotated[
         str | None, typer.Option(envvar="BLACKSTART_TOKEN", help="What the page asks for; default: drawn anew.")
     ] = None,
     reports: ReportsOption = Path("reports"),
     json: JsonFlag = False,
 ) -> None:
-    """Serve a local page: next drills, the run under way, history, approvals, halt. Loopback only, and a token is needed.
+    """Serve a local page: next drills, the run under way, human steps, history, approvals, halt. Behind a token.
 
-    Drills are started as rehearsals. A person elsewhere reaches it through `ssh -L`. Ends with Ctrl-C; a drill that it
-    started goes on.
+    Loopback only: a person elsewhere reaches it through `ssh -L`. Drills are started as rehearsals; their human steps are
+    asked here, and those of `drill run --ask-on-page`. Ends with Ctrl-C; a drill that it started goes on.
     """
     import asyncio
     import secrets
 
     from harness.errors import SpecError
+    from harness.units import parse_duration
 
     given = token or secrets.token_urlsafe(24)
     if len(given) < 16:
         raise SpecError("--token: at least 16 characters")
+    try:
+        parse_duration(wait)
+    except ValueError as exc:
+        raise SpecError(f"--wait: {exc}") from exc
     if answers is not None and not answers.is_file():
         raise SpecError(f"--answers: no file {str(answers)!r}")
     reports.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(_serve(port, given, start_due, answers, reports, json))
+        asyncio.run(_serve(port, given, start_due, (answers, wait), reports, json))
     except KeyboardInterrupt:
         say("ended")
 
 
-async def _serve(port: int, token: str, start_due: bool, answers: Path | None, reports: Path, json: bool) -> None:
+async def _serve(
+    port: int, token: str, start_due: bool, asking: tuple[Path | None, str], reports: Path, json: bool
+) -> None:
     import asyncio
 
     from aiohttp import web
@@ -70,7 +78,8 @@ async def _serve(port: int, token: str, start_due: bool, answers: Path | None, r
     from harness.errors import UnsafeError
 
     def command(name: str) -> list[str]:
-        more = [] if answers is None else ["--answers", str(answers)]
+        answers, wait = asking
+        more = ["--ask-on-page", "--wait", wait, *([] if answers is None else ["--answers", str(answers)])]
         words = ["drill", "run", _path_of(name), "--mode", "rehearse", "--reports", str(reports), *more]
         return [sys.executable, "-m", "harness", *words]
 

@@ -19,12 +19,12 @@ from harness.spec.scalars import Doc, Text
 from harness.spec.yaml_text import read
 from harness.units import format_duration
 
-__all__ = ["ANSWERS_FILE", "Answer", "Answers", "FileAnswers", "Nobody", "Question", "TerminalAnswers"]
+__all__ = ["ANSWERS_FILE", "WORDS", "Answer", "Answers", "FileAnswers", "Nobody", "Question", "TerminalAnswers"]
 
 ANSWERS_FILE = "answers file"
 """How the name ends of whoever answered in a file, beforehand: such steps say nothing about how fast people are."""
 
-_WORDS: dict[str, Outcome] = {
+WORDS: dict[str, Outcome] = {
     "done": "done",
     "d": "done",
     "yes": "done",
@@ -37,6 +37,7 @@ _WORDS: dict[str, Outcome] = {
     "s": "skipped",
     "skipped": "skipped",
 }
+"""What people may say of a step, and what it comes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,8 @@ class TerminalAnswers:
             if not text:
                 return Answer(outcome="not-performed", note="no answer came")
             word, _, note = text.strip().partition(" ")
-            if word.lower().rstrip(",:") in _WORDS:
-                return Answer(outcome=_WORDS[word.lower().rstrip(",:")], by=question.who, note=note.strip())
+            if word.lower().rstrip(",:") in WORDS:
+                return Answer(outcome=WORDS[word.lower().rstrip(",:")], by=question.who, note=note.strip())
 
 
 class _AnswerDoc(Doc):
@@ -120,7 +121,7 @@ class FileAnswers:
                 report.unknown(at, "human step", known, place=at.key, name=name)
                 continue
             if at.text is not None:
-                outcome = _WORDS.get(at.text.lower())
+                outcome = WORDS.get(at.text.lower())
                 if outcome is None:
                     report.error(at, f"expected done, failed or skip, got {at.text!r}")
                 else:
@@ -129,7 +130,7 @@ class FileAnswers:
             doc = decode(at, _AnswerDoc, report)
             if doc is not None:
                 answers[name] = Answer(
-                    outcome=_WORDS[doc.outcome],
+                    outcome=WORDS[doc.outcome],
                     by=f"{doc.by}, {ANSWERS_FILE}" if doc.by else ANSWERS_FILE,
                     note=doc.note,
                     finding=doc.finding,

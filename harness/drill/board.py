@@ -8,6 +8,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from harness.drill.coverage import age_words
+from harness.drill.desk import Asked
 from harness.drill.schedule import Due
 from harness.model.drill_result import Approval
 from harness.model.verdict import Verdict
@@ -17,8 +18,9 @@ from harness.report.page import Badge, Cell, Column, Table
 from harness.report.text import clean, clean_block
 from harness.report.words import VERDICT_BADGES
 from harness.store.index import RunRow
+from harness.units import format_duration
 
-__all__ = ["Board", "DrillLine", "Live", "render_board", "render_live"]
+__all__ = ["Board", "DrillLine", "Live", "render_asked", "render_board", "render_live"]
 
 _STATES = {
     "on time": Badge(word="on time", sign="✓", tone="pass"),
@@ -58,7 +60,10 @@ class DrillLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """All that the page shows. `key` is what a form must give back; `starts_due`: drills are started when they are due."""
+    """All that the page shows. `key` is what a form must give back; `starts_due`: drills are started when they are due.
+
+    `asked`: the human step that waits for its answer.
+    """
 
     now: datetime
     live: tuple[Live, ...]
@@ -66,6 +71,7 @@ class Board:
     rows: tuple[RunRow, ...]
     key: str
     starts_due: bool
+    asked: Asked | None = None
     said: str = ""
 
 
@@ -79,12 +85,18 @@ def render_live(board: Board) -> str:
     return render_template("live.html.j2", forms=True, **_values(board))
 
 
+def render_asked(board: Board) -> str:
+    """The question alone, as it stands inside the page: the same text for as long as it is asked."""
+    return render_template("asked.html.j2", forms=True, **_values(board))
+
+
 def _values(board: Board) -> dict[str, object]:
     return {
         "now": when(board.now.isoformat()),
         "key": board.key,
         "said": clean(board.said, 400),
         "starts_due": board.starts_due,
+        "asked": None if board.asked is None else _asked(board.asked),
         "live": [
             {
                 "name": clean(one.name, 120),
@@ -97,6 +109,20 @@ def _values(board: Board) -> dict[str, object]:
         ],
         "drills": [_drill(one) for one in board.drills],
         "history": _history(board.rows, board.now),
+    }
+
+
+def _asked(asked: Asked) -> dict[str, object]:
+    expect_ns = asked.question.expect_ns
+    return {
+        "number": asked.number,
+        "drill": clean(asked.drill, 120),
+        "step": clean(asked.question.step, 120),
+        "who": clean(asked.question.who, 120),
+        "lines": clean_block("\n".join(asked.question.lines), 8_000, 60, head=True),
+        "since": when(asked.asked_utc),
+        "since_utc": asked.asked_utc,
+        "expect": "" if expect_ns is None else format_duration(expect_ns),
     }
 
 

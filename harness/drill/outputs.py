@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from harness.drill.page import render_drill_html, took
 from harness.errors import HarnessBug
+from harness.model.control import Mapping as Controls
 from harness.model.drill_result import DrillResult, DrillStepResult
 from harness.model.verdict import Status, Verdict
 from harness.report.junit import Suite
@@ -30,11 +31,11 @@ def dump_drill_result(result: DrillResult) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def outputs_of(result: DrillResult) -> Mapping[str, str]:
-    """File name to text, the same for the same result."""
+def outputs_of(result: DrillResult, controls: Controls | None = None) -> Mapping[str, str]:
+    """File name to text, the same for the same result. `controls`: the project's own."""
     return {
         "result.json": dump_drill_result(result),
-        "report.html": render_drill_html(result),
+        "report.html": render_drill_html(result, controls),
         "summary.md": _summary(result),
         "junit.xml": _junit(result),
         "postmortem.md": _postmortem(result),

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from harness.drill.coverage import coverage_table, instant
 from harness.drill.steps_chart import steps_figure
+from harness.model.control import Mapping
 from harness.model.drill_result import DrillResult, DrillRun, DrillStepResult
 from harness.model.verdict import Status
 from harness.report.controls import controls_part
@@ -19,7 +20,7 @@ from harness.units import NS_PER_S, format_duration
 __all__ = ["drill_sections", "render_drill_html", "took"]
 
 
-def render_drill_html(result: DrillResult) -> str:
+def render_drill_html(result: DrillResult, controls: Mapping | None = None) -> str:
     """One page: offline, readable without CSS and JavaScript, the same text for the same input."""
     run = result.run
     facts = (
@@ -38,12 +39,12 @@ def render_drill_html(result: DrillResult) -> str:
             sentence=clean(result.sentence),
             facts=facts,
             tiles=_tiles(result),
-            sections=drill_sections(result),
+            sections=drill_sections(result, controls),
         )
     )
 
 
-def drill_sections(result: DrillResult) -> tuple[Section, ...]:
+def drill_sections(result: DrillResult, controls: Mapping | None = None) -> tuple[Section, ...]:
     """The parts of the page, in order: what managers ask first, then what happened."""
     not_shown = tuple(Note(lines=(clean(line),)) for line in result.not_shown)
     sections = (
@@ -55,7 +56,7 @@ def drill_sections(result: DrillResult) -> tuple[Section, ...]:
         Section(anchor="objectives", title="Objectives", lead="", blocks=_objectives(result)),
         Section(anchor="comms", title="Status updates", lead=_comms_lead(result), blocks=_updates(result)),
         Section(anchor="approvals", title="Approvals", lead="", blocks=_approvals(result)),
-        controls_part(_evidence(result)),
+        controls_part(_evidence(result), controls),
     )
     return tuple(section for section in sections if section is not None)
 

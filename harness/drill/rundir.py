@@ -18,7 +18,9 @@ from harness.drill.outputs import outputs_of
 from harness.drill.plan import DrillPlan, dump_drill_plan, load_drill_plan
 from harness.drill.record import Record, read_record
 from harness.errors import SpecError, StoreError
+from harness.model.control import Mapping
 from harness.model.drill_result import Approval, Covered, DrillFinding, DrillResult, Mode
+from harness.run.controls import keep_controls, kept_controls
 from harness.store.index import index_runs
 from harness.store.rundir import RunDir
 
@@ -29,12 +31,13 @@ _CONTEXT = "inputs/context.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """In which mode a drill is carried out, where its directory goes, when it began, and who approved it."""
+    """In which mode a drill is carried out, where its directory goes, when it began, who approved it, the project's controls."""
 
     mode: Mode
     reports: Path
     started: datetime
     approvals: tuple[Approval, ...] = ()
+    controls: Mapping | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ def carry_out_drill(
         "earlier": [one.model_dump() for one in left],
         "tested": [one.model_dump(mode="json") for one in last_covered(covered_before(index_runs(setting.reports)))],
     }
+    keep_controls(run_dir, setting.controls)
     run_dir.write(_CONTEXT, json.dumps(context, indent=1) + "\n")
     began(run_dir)
     record = Record(run_dir.events, drill.origin.secrets)
@@ -87,7 +91,7 @@ def rejudge_drill(run_dir: RunDir) -> DrillResult:
         raise StoreError(f"{run_dir.path}: not a whole record of a drill: {exc}") from exc
     before = Before(approvals=approvals, findings=earlier, tested=tested)
     result = judge_drill(plan, read_record(run_dir.events), run_dir.run_id, before)
-    for name, text in outputs_of(result).items():
+    for name, text in outputs_of(result, kept_controls(run_dir)).items():
         run_dir.write(name, text)
     run_dir.seal()
     return result

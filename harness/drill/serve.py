@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.drill.approvals import approvals_of, approve, now_utc
 from harness.drill.board import Board, DrillLine, Live
+from harness.drill.desk import DESK, answer_of, asked_on, give
 from harness.drill.plan import DrillPlan, plan_lines
 from harness.drill.rundir import PastDrill, earlier_drills
 from harness.drill.schedule import due_of, due_since
@@ -70,7 +71,10 @@ class Runner:
         return f"{name}: rehearsal started"
 
     def halt(self, run_id: str) -> str:
-        """Ask a live run to stop, as its own Ctrl-C would."""
+        """Ask a live run to stop, as its own Ctrl-C would. Empty: the drill that was started here, between its experiments."""
+        if not run_id and self.busy and self.child is not None:
+            self.child.send_signal(signal.SIGTERM)
+            return f"{self.name} was asked to stop"
         chosen = next((one for one in live_runs() if one.run_id == run_id and one.alive), None)
         if chosen is None:
             return "that run is not under way"
@@ -91,6 +95,18 @@ class Runner:
         given = Approval(by=by.strip()[:80], at_utc=now_utc(now), plan_hash=plan_hash, note=note.strip()[:200])
         approve(self.project.reports, plan.drill.name, given)
         return f"{name}: plan {plan_hash[:12]} approved by {given.by}"
+
+    def answer(self, number: str, word: str, words: tuple[str, str]) -> str:
+        """Answer the human step that is asked now, by its number; `words`: who, and a note."""
+        by, note = words
+        if not by.strip():
+            return "say who answers: nothing was answered"
+        answer = answer_of(word, by.strip()[:80], note.strip()[:400])
+        if answer is None:
+            return "answer done, failed or skip: nothing was answered"
+        if not give(self.project.reports / DESK, number, answer):
+            return "that step is not asked any more: nothing was answered"
+        return f"answered by {answer.by}: {answer.outcome}"
 
     def start_what_is_due(self, now: datetime) -> None:
         """Start a drill whose hour has come within the last 50 minutes, and that was not begun since."""
@@ -114,6 +130,7 @@ class Runner:
         return Board(
             now=now,
             live=self._live(),
+            asked=asked_on(self.project.reports / DESK),
             drills=tuple(self._drill(name, plan, past, now) for name, plan in self.project.plans()),
             rows=index_runs(self.project.reports, kind=None),
             key=key,

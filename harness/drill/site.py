@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from harness.drill.board import render_board, render_live
+from harness.drill.board import render_asked, render_board, render_live
 from harness.drill.serve import Runner
 
 if TYPE_CHECKING:
@@ -70,8 +70,12 @@ class _Site:
         """What is under way alone, for the page's script."""
         return self._html(render_live(await asyncio.to_thread(self._runner.board, self._key, datetime.now(UTC))))
 
+    async def asked(self, request: web.Request) -> web.StreamResponse:
+        """The question that waits for a person, alone, for the page's script."""
+        return self._html(render_asked(await asyncio.to_thread(self._runner.board, self._key, datetime.now(UTC))))
+
     async def form(self, request: web.Request) -> web.StreamResponse:
-        """Halt a run, start a rehearsal, approve a plan; then back to the page, which says what came of it."""
+        """Answer a step, halt a run, start a rehearsal, approve a plan; then back to the page, which says what came of it."""
         from aiohttp import web
 
         given = {name: str(value) for name, value in (await request.post()).items()}
@@ -82,11 +86,13 @@ class _Site:
         runner, drill = self._runner, given.get("drill", "")
         if path == "/halt":
             return runner.halt(given.get("run", ""))
+        words = given.get("by", ""), given.get("note", "")
+        if path == "/answer":
+            return runner.answer(given.get("number", ""), given.get("is", ""), words)
         if drill not in [name for name, _ in runner.project.plans()]:
             return f"there is no drill {drill!r}"
         if path == "/rehearse":
             return runner.start(drill)
-        words = given.get("by", ""), given.get("note", "")
         return runner.approve(drill, given.get("plan", ""), words, datetime.now(UTC))
 
     async def report(self, request: web.Request) -> web.StreamResponse:
@@ -131,6 +137,7 @@ def make_app(runner: Runner, token: str) -> web.Application:
 
     app = web.Application(middlewares=[guard], client_max_size=16_384)
     app.cleanup_ctx.append(site.clock)
-    app.add_routes([web.get("/", site.page), web.get("/live", site.live), web.get("/reports/{run}", site.report)])
-    app.add_routes([web.post(path, site.form) for path in ("/halt", "/rehearse", "/approve")])
+    app.add_routes([web.get("/", site.page), web.get("/live", site.live), web.get("/asked", site.asked)])
+    app.add_routes([web.get("/reports/{run}", site.report)])
+    app.add_routes([web.post(path, site.form) for path in ("/answer", "/halt", "/rehearse", "/approve")])
     return app

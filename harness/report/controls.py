@@ -1,36 +1,29 @@
-"""Which controls of DORA, ISO 22301, SOC 2 and NIST a record supports evidence for. The mapping is data: `controls.json`."""
+"""Which controls of DORA, ISO 22301, SOC 2 and NIST a record supports evidence for. The mapping is data: `controls.json`.
+
+A project adds to it, or replaces it, by a `drills/controls.yaml` of its own, which is kept with each run.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from harness.model.control import Control, Mapping
 from harness.model.result import Result
 from harness.model.verdict import CheckVerdict, Verdict
 from harness.report.page import Cell, Column, Section, Table
+from harness.report.text import clean
 
-__all__ = ["Control", "controls", "controls_part", "controls_section", "evidence_of", "evidence_words"]
+__all__ = ["controls", "controls_part", "controls_section", "evidence_of", "evidence_words", "merged"]
 
 _PROVEN = (Verdict.PASS, Verdict.FAIL)
 _LEAD = (
     "What is recorded here supports evidence for these controls. It does not show compliance with any of them: that is for"
     " whoever assesses the whole. Paraphrased; the edition is named."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
-    """One control, what it asks for in our words, and the sorts of evidence that support it."""
-
-    framework: str
-    edition: str
-    control: str
-    asks: str
-    by: tuple[str, ...]
 
 
 @cache
@@ -46,7 +39,7 @@ def evidence_words() -> dict[str, str]:
 
 @cache
 def controls() -> tuple[Control, ...]:
-    """The mapping, in its own order."""
+    """The shipped mapping, in its own order."""
     return tuple(Control(**{**one, "by": tuple(one["by"])}) for one in _mapping()["controls"])
 
 
@@ -67,11 +60,18 @@ def evidence_of(result: Result) -> tuple[str, ...]:
     return tuple(kind for kind, there in found.items() if there)
 
 
-def controls_part(found: Collection[str]) -> Section | None:
+def merged(own: Mapping) -> tuple[Control, ...]:
+    """The project's controls after the shipped ones that it keeps: one of the same framework and number replaces those."""
+    named = {(one.framework, one.control) for one in own.controls}
+    kept = [one for one in controls() if own.shipped and (one.framework, one.control) not in named]
+    return (*kept, *own.controls)
+
+
+def controls_part(found: Collection[str], own: Mapping | None = None) -> Section | None:
     """The controls that at least one sort of evidence here supports; None when there is no evidence."""
     words = evidence_words()
     rows = []
-    for one in controls():
+    for one in merged(own or Mapping()):
         here = [words[kind] for kind in one.by if kind in found]
         lacking = [words[kind] for kind in one.by if kind not in found]
         if here:
@@ -82,7 +82,7 @@ def controls_part(found: Collection[str]) -> Section | None:
                 "; ".join(here),
                 "; ".join(lacking) or "–",
             )
-            rows.append(tuple(Cell(text=text) for text in cells))
+            rows.append(tuple(Cell(text=clean(text, 400)) for text in cells))
     if not rows:
         return None
     heads = ("Control", "Edition", "It asks to", "Supported here by", "Not in this record")
@@ -90,6 +90,6 @@ def controls_part(found: Collection[str]) -> Section | None:
     return Section(anchor="controls", title="Controls", lead=_LEAD, blocks=(table,))
 
 
-def controls_section(result: Result) -> Section | None:
+def controls_section(result: Result, own: Mapping | None = None) -> Section | None:
     """The section of a run's report."""
-    return controls_part(evidence_of(result))
+    return controls_part(evidence_of(result), own)

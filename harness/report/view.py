@@ -34,6 +34,7 @@ def _clean_extras(extras: ReportExtras) -> ReportExtras:
             LogTail(instance=clean(tail.instance, 120), lines=tuple(clean(line, 400) for line in tail.lines[-20:]))
             for tail in extras.logs
         ),
+        controls=extras.controls,
         manifest_hash=None if extras.manifest_hash is None else clean(extras.manifest_hash, 120),
     )
 
@@ -57,7 +58,7 @@ def build_page(result: Result, extras: ReportExtras | None = None) -> Page:
         paging.alerts_section(result),
         ledger.validity_section(result),
         ledger.safety_section(result),
-        controls_section(result),
+        controls_section(result, given.controls),
         ledger.inputs_section(result, given),
         ledger.logs_section(given),
     )

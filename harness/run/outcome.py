@@ -24,6 +24,7 @@ from harness.report.all import outputs
 from harness.report.extras import ComparableRun, LogTail, ReportExtras
 from harness.report.json_ import dump
 from harness.run.clock import MonotonicClock
+from harness.run.controls import kept_controls
 from harness.run.journal import JournalView
 from harness.run.verifying import verified
 from harness.store.index import RunRow, index_runs
@@ -127,7 +128,11 @@ def _extras(run_dir: RunDir, result: Result) -> ReportExtras:
         if _same_thing(row, result) and row.run_id < run_dir.run_id
     ]
     logs = tuple(_tail(path) for path in sorted(run_dir.logs.glob("*.log")))
-    return ReportExtras(comparable=tuple(earlier[-_COMPARABLE:]), logs=tuple(tail for tail in logs if tail.lines))
+    return ReportExtras(
+        comparable=tuple(earlier[-_COMPARABLE:]),
+        logs=tuple(tail for tail in logs if tail.lines),
+        controls=kept_controls(run_dir),
+    )
 
 
 def _same_thing(row: RunRow, result: Result) -> bool:

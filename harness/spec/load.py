@@ -169,7 +169,7 @@ def expect_kind(root: MapNode, kind: str, path: Path) -> None:
         at = At(node=entry.value, path="kind", key=entry.key)
         remedy = f"{path.name} is a {given}, not an {kind}" if kind == "experiment" else f"{path.name} is not a {kind}"
         if given == "gate":
-            remedy = f"{remedy}; {given} documents come in a later version"
+            remedy = f"{remedy}; `blackstart gate` judges by gates"
         elif given == "drill":
             remedy = f"{remedy}; `blackstart drill run` carries out drills"
         elif given == "stack":

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from harness.errors import Problem, SpecError
 from harness.model.catalog import Catalog, Role
+from harness.spec.controls import ControlsDoc
 from harness.spec.documents import (
     CheckDoc,
     ExperimentDoc,
@@ -47,6 +48,7 @@ def schema_of(kind: str, catalog: Catalog) -> Schema:
         "drill": _drill,
         "runbook": _runbook,
         "gate": _gate,
+        "controls": _controls,
     }
     if kind in builders:
         body = builders[kind](catalog)
@@ -117,6 +119,11 @@ def _runbook(catalog: Catalog) -> Schema:
 def _gate(catalog: Catalog) -> Schema:
     definitions: dict[str, Schema] = {}
     return _finished(_model(GateDoc, definitions), definitions)
+
+
+def _controls(catalog: Catalog) -> Schema:
+    definitions: dict[str, Schema] = {}
+    return _finished(_model(ControlsDoc, definitions), definitions)
 
 
 def _finished(root: Schema, definitions: dict[str, Schema]) -> Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from harness.drill import serve as module
+from harness.drill.answers import Answer, Question
 from harness.drill.approvals import approvals_of
+from harness.drill.desk import DESK, open_desk
 from harness.drill.plan import DrillPlan
 from harness.drill.serve import Project, Runner
 from harness.drill.site import make_app
@@ -80,7 +83,7 @@ async def page(runner: Runner) -> AsyncIterator[Page]:
 
 
 async def test_nothing_without_the_token(page: Page) -> None:
-    for path in ("/", "/live", "/reports/20261124T100000Z-a-0001", "/?token=wrong"):
+    for path in ("/", "/live", "/asked", "/reports/20261124T100000Z-a-0001", "/?token=wrong"):
         status, text = await page.ask(path)
         assert status == 401 and "key" not in text, path
     assert (await page.send("/rehearse", drill="day"))[0] == 401
@@ -141,6 +144,37 @@ async def test_a_rehearsal_is_started_once(page: Page) -> None:
     assert child is not None and child.wait(20) == 0
     assert page.runner.log.read_text() == "rehearsing\n"
     assert "not under way" in (await page.send("/halt", key=key, run="20261124T100000Z-a-0001"))[1]
+
+
+async def test_a_human_step_is_answered_on_the_page(page: Page) -> None:
+    await page.ask(f"/?token={TOKEN}")
+    key = await page.key()
+    with open_desk(page.runner.project.reports / DESK, "day") as desk:
+        assert "No step waits for a person." in (await page.ask("/asked"))[1]
+        asked = desk.ask(Question(step="page", who="lead", lines=("<b>Well?</b>",), expect_ns=30 * 10**9))
+        _, text = await page.ask("/asked")
+        assert "lead: page" in text and "&lt;b&gt;Well?" in text and "within 30 s" in text
+        form = {"number": asked.number, "by": "ann", "note": "it did", "is": "done"}
+        assert (await page.send("/answer", **form))[0] == 403, "without the key"
+        for wrong, why in ({"number": "00"}, "not asked any more"), ({"by": " "}, "who"), ({"is": "x"}, "done, failed"):
+            _, text = await page.send("/answer", key=key, **form | wrong)
+            assert why in text and "nothing was answered" in text
+            assert desk.taken(asked) is None
+        assert "answered by ann: done" in (await page.send("/answer", key=key, **form))[1]
+        assert desk.taken(asked) == Answer(outcome="done", by="ann", note="it did")
+
+
+async def test_a_drill_between_its_experiments_is_halted(page: Page) -> None:
+    asleep = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+    page.runner.project = replace(page.runner.project, command=lambda name: asleep)
+    await page.ask(f"/?token={TOKEN}")
+    key = await page.key()
+    _, text = await page.send("/rehearse", key=key, drill="day")
+    assert "Halt the drill day" in text
+    assert "day was asked to stop" in (await page.send("/halt", key=key, run=""))[1]
+    child = page.runner.child
+    assert child is not None and child.wait(20) == -signal.SIGTERM
+    assert "not under way" in (await page.send("/halt", key=key, run=""))[1]
 
 
 def test_what_is_due_is_started_once_and_never_late(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_other_kinds_are_refused_by_name(catalog: Any, kind: str, message: str) 
     with pytest.raises(SpecError) as caught:
         schema_of(kind, catalog)
     assert caught.value.problems[0].message == message
-    assert caught.value.problems[0].help == "known kinds: stack, experiment, drill, runbook, gate"
+    assert caught.value.problems[0].help == "known kinds: stack, experiment, drill, runbook, gate, controls"
 
 
 @pytest.fixture(scope="module")

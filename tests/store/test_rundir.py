@@ -43,3 +43,5 @@ def test_runs_are_found_by_last_id_and_path(tmp_path: Path) -> None:
     assert find_run(str(run.path), tmp_path / "elsewhere") == run
     with pytest.raises(SpecError, match="no run 'nope'"):
         find_run("nope", tmp_path)
+    with pytest.raises(SpecError, match="did you mean `last`"):
+        find_run("latest", tmp_path)
