@@ -12,7 +12,8 @@ from harness.model.control import Control, Mapping
 from harness.run.controls import CONTROLS, keep_controls, kept_controls, project_controls
 from harness.store.rundir import RunDir
 
-TEXT = "version: 1\nkind: controls\nshipped: false\ncontrols: [{framework: House, edition: '3', control: R-7, asks: x, by: [data]}]\n"
+TEXT = "version: 1\nkind: controls\nshipped: false\n"
+TEXT += "controls: [{framework: House, edition: '3', control: R-7, asks: x, by: [data]}]\n"
 
 
 def test_they_are_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
