@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from pydantic import field_validator
 from harness.errors import InjectError, RevertError, UnsafeError
 from harness.faults.command import run_command
 from harness.faults.instance import InstanceFaultState, look, still_there, who_runs
+from harness.faults.told import forget, is_told, tell
 from harness.model.catalog import FaultKind
 from harness.model.fields import JsonObject, Params
 from harness.model.plan import Target
@@ -94,14 +93,14 @@ class ClockSkew:
         if not _listens(runs.pid):
             raise InjectError(f"instance {target.name}: pid {runs.pid} was not started with libfaketime")
         file = _file(world.wiring.dirs[target.name])
-        if _is_there(file):
+        if is_told(file):
             raise InjectError(f"instance {target.name}: its clock is skewed already, by {file}")
         return ClockSkewState(**runs.model_dump(), file=file)
 
     async def apply(self, state: ClockSkewState, world: World) -> None:
         await still_there(state, world)
         try:
-            _tell(state.file, self.params.offset_s)
+            tell(state.file, f"{self.params.offset_s:+.3f}\n")
         except OSError as exc:
             raise InjectError(f"cannot write {state.file!r}: {exc}") from exc
 
@@ -118,35 +117,18 @@ class ClockSkew:
 
     async def revert(self, state: ClockSkewState, world: World) -> None:
         try:
-            _forget(state.file)
+            forget(state.file)
         except OSError as exc:
             raise RevertError(f"clock-skew: {exc}", commands=(f"rm -f {state.file}",)) from exc
 
     async def verify(self, state: ClockSkewState, world: World) -> Evidence:
         async def once() -> tuple[bool, str]:
-            if _is_there(state.file):
+            if is_told(state.file):
                 return True, f"{state.file} is still there"
             low, high = await _offset(state.file)
             return not low - _NEAR_S <= 0 <= high + _NEAR_S, f"its clock is {(low + high) / 2:+.1f} s off"
 
         return await look(once, world, _LOOK_LIMIT_NS, wanted=False)
-
-
-def _is_there(file: str) -> bool:
-    return os.path.lexists(file)
-
-
-def _tell(file: str, offset_s: float) -> None:
-    """Replace the file at once: whoever reads it sees the old time or the new."""
-    fd, beside = tempfile.mkstemp(dir=os.path.dirname(file))
-    with open(fd, "w") as writing:
-        writing.write(f"{offset_s:+.3f}\n")
-        os.fchmod(fd, 0o644)
-    os.replace(beside, file)
-
-
-def _forget(file: str) -> None:
-    Path(file).unlink(missing_ok=True)
 
 
 def _listens(pid: int | None) -> bool:

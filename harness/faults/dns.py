@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import socket
-import tempfile
 import time
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, IPvAnyAddress, model_validator
@@ -18,10 +15,12 @@ from harness.errors import InjectError, RevertError
 from harness.faults.dns_wire import AAAA, NXDOMAIN, OK, TXT, A, Answer, ask, parse_answer
 from harness.faults.instance import look
 from harness.faults.resolver import WHO
+from harness.faults.told import forget, is_told, tell
 from harness.model.catalog import FaultKind
-from harness.model.fields import Duration, Params
+from harness.model.fields import Duration, JsonObject, Params
 from harness.model.plan import Target
 from harness.model.ports import Evidence, FaultState, World
+from harness.model.stack import Instance
 
 __all__ = ["KIND", "Dns", "DnsParams", "lookup"]
 
@@ -105,7 +104,7 @@ class Dns:
             raise InjectError(
                 f"instance {target.name}: what answers at {place} is not `python -m harness.faults.resolver`"
             ) from exc
-        if _is_there(file):
+        if is_told(file):
             raise InjectError(f"instance {target.name}: it is told to lie already, by {file}")
         for type_ in (A, AAAA):
             right, _ = await lookup(place, name, type_, _ANSWER_LIMIT_S)
@@ -120,7 +119,7 @@ class Dns:
     async def apply(self, state: DnsState, world: World) -> None:
         told = {"answer": self.params.answer, "to": str(self.params.to or ""), "delay_s": self._delay_s}
         try:
-            _tell(state.file, json.dumps(told))
+            tell(state.file, json.dumps(told))
         except OSError as exc:
             raise InjectError(f"cannot write {state.file!r}: {exc}") from exc
 
@@ -146,13 +145,13 @@ class Dns:
 
     async def revert(self, state: DnsState, world: World) -> None:
         try:
-            _forget(state.file)
+            forget(state.file)
         except OSError as exc:
             raise RevertError(f"dns: {exc}", commands=(f"rm -f {state.file}",)) from exc
 
     async def verify(self, state: DnsState, world: World) -> Evidence:
         async def once() -> tuple[bool, str]:
-            if _is_there(state.file):
+            if is_told(state.file):
                 return True, f"{state.file} is still there"
             try:
                 said, took_s = await lookup(state.place, state.name, state.type, _ANSWER_LIMIT_S)
@@ -164,25 +163,16 @@ class Dns:
         return await look(once, world, _WITNESS_LIMIT_NS, wanted=False)
 
 
-def _is_there(file: str) -> bool:
-    return os.path.lexists(file)
-
-
-def _tell(file: str, text: str) -> None:
-    """Replace the file at once: the resolver reads all of it or none."""
-    fd, beside = tempfile.mkstemp(dir=os.path.dirname(file))
-    with open(fd, "w") as writing:
-        writing.write(text)
-        os.fchmod(fd, 0o644)
-    os.replace(beside, file)
-
-
-def _forget(file: str) -> None:
-    Path(file).unlink(missing_ok=True)
-
-
 def _said(answer: Answer) -> str:
     return "no such name" if answer.code == NXDOMAIN else ", ".join(answer.data) or "no address"
+
+
+def _lacks(params: JsonObject, instance: Instance) -> str | None:
+    """What the stack file must say of an instance that shall lie about names. What listens there is asked at the start."""
+    del params
+    if PORT in instance.ports:
+        return None
+    return f"it is no resolver of ours: those have a port called {PORT!r}; see `blackstart faults dns`"
 
 
 KIND = FaultKind(
@@ -196,6 +186,7 @@ KIND = FaultKind(
     targets=frozenset({"instance"}),
     hosts=frozenset({"process", "python"}),
     holds=("answers",),
+    lacks=_lacks,
     what="have {target} say of every name: {answer}",
     clients_see="new lookups get it at once, over UDP and TCP (`slow`: late); who keeps an address from before feels nothing",
     on_revert="the next lookup is right (TTL 0: nothing may be kept); who keeps a wrong answer by itself goes on with it",

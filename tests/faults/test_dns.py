@@ -227,3 +227,11 @@ def test_a_resolver_says_which_file_it_obeys_whatever_it_is_told(tmp_path: Path)
     file.write_text("{torn")
     assert said("a.b") == (OK, ("127.0.0.1",)), "a file that is no fault is none"
     assert said("a.b", TXT) == (OK, ())
+
+
+def test_what_has_no_port_of_that_name_is_refused_before_a_run() -> None:
+    lacks = catalog().fault("dns").lacks
+    assert lacks is not None
+    host = HostSpec(kind="process", params={})
+    assert "no resolver of ours" in str(lacks({}, Instance(name="web", host=host, ports={"http": 8080})))
+    assert lacks({}, Instance(name="names", host=host, ports={"dns": None})) is None
