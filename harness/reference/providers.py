@@ -70,14 +70,14 @@ class Pool:
         """Those that serve the stack's own model."""
         return tuple(one for one in self.providers if one.model is None)
 
-    def choose(self, model: str | None = None, *, begun: bool = False) -> Provider:
+    def choose(self, model: str | None = None, *, begun: bool = False, smaller: bool = True) -> Provider:
         """Whom to ask now: the first that is not cooling down; one whose cooldown is over gets one request as a trial.
 
-        A stream that has begun (`begun`) can only go on with its own `model`. When all are cooling, the one that has the
-        least of it left: never no one.
+        A stream that has begun (`begun`) can only go on with its own `model`; a new one goes to a smaller model only where
+        that is allowed (`smaller`). When all are cooling, the one that has the least of it left: never no one.
         """
         now = self._clock()
-        fit = [one for one in self.providers if not begun or one.model == model]
+        fit = [one for one in self.providers if (one.model == model if begun else smaller or one.model is None)]
         if RETRY_STORM in self._mutants:
             return fit[0]
         for one in fit:

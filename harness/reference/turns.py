@@ -264,7 +264,8 @@ async def _generate(turn: Running, up: Upstream) -> tuple[str, dict[str, int]]:
     tries = 3 if RETRY_STORM in up.mutants else 1
     while True:
         tries -= 1
-        provider = up.pool.choose(_fallback(turn.ask.prefix_model), begun=bool(turn.tokens))
+        smaller = up.registry.flag("fallback")
+        provider = up.pool.choose(_fallback(turn.ask.prefix_model), begun=bool(turn.tokens), smaller=smaller)
         try:
             return await _ask_provider(turn, up, provider)
         except _TurnFailedError:

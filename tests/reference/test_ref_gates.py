@@ -77,6 +77,15 @@ def test_the_smaller_model_comes_last_and_someone_is_always_asked() -> None:
     assert one.choose(None, begun=True).name == "other"
 
 
+def test_where_the_smaller_model_is_switched_off_nothing_new_is_begun_on_it() -> None:
+    one = pool(Clock())
+    for provider in one.own:
+        one.failed(provider, 9.0)
+    assert one.choose().name == "small"
+    assert one.choose(smaller=False).name == "own", "it is asked although it cools down: nobody else may be"
+    assert one.choose("small.r1", begun=True, smaller=False).name == "small", "what it began it may finish"
+
+
 def test_mutants_of_the_pool_do_what_they_say() -> None:
     clock = Clock()
     for mutant in (IGNORES_RETRY_AFTER, RETRY_STORM):
