@@ -193,7 +193,7 @@ def run(
     with _on_page(made.drill, reports, source, wait_ns) if ask_on_page else nullcontext(source) as asked:
         seams = Seams(answers=asked, run=_runner(reports, consent, runs), say=say)
         result, run_dir = carry_out_drill(made, setting, seams, lambda where: say(f"drill {where.run_id}, {chosen}"))
-    tell_pipeline_of_drill(result, run_dir, runs)
+    tell_pipeline_of_drill(result, run_dir, runs, made.drill.lines)
     raise typer.Exit(show_drill(result, run_dir, json))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.model.drill_result import DrillResult
     from harness.model.result import Result
@@ -31,15 +31,20 @@ def tell_pipeline(result: Result, run_dir: RunDir, *, as_expected: bool) -> None
         sys.stderr.write(render_annotations(result))
 
 
-def tell_pipeline_of_drill(result: DrillResult, run_dir: RunDir, runs: Sequence[Result]) -> None:
-    """The same for a drill that is no PASS: its own document, and those of the `runs` that came out as no step wants."""
+def tell_pipeline_of_drill(
+    result: DrillResult, run_dir: RunDir, runs: Sequence[Result], lines: Mapping[str, int]
+) -> None:
+    """The same for a drill that is no PASS: its own document, and those of the `runs` that came out as no step wants.
+
+    `lines`: where each step is in the drill's document.
+    """
     from harness.drill.outputs import render_drill_annotations
     from harness.report.markdown import render_annotations
 
     _append_summary(run_dir)
     if _annotates():
         unwanted = {run.run_id for step in result.steps for run in step.runs if not run.wanted}
-        sys.stderr.write(render_drill_annotations(result))
+        sys.stderr.write(render_drill_annotations(result, lines))
         sys.stderr.writelines(render_annotations(run) for run in runs if run.run.run_id in unwanted)
 
 

@@ -43,18 +43,22 @@ def outputs_of(result: DrillResult, controls: Controls | None = None) -> Mapping
     }
 
 
-def render_drill_annotations(result: DrillResult) -> str:
-    """GitHub workflow commands on the drill's document: its verdict, each step that is no PASS; ten at most. Empty for a PASS."""
+def render_drill_annotations(result: DrillResult, lines: Mapping[str, int]) -> str:
+    """GitHub workflow commands on the drill's document: its verdict, each step that is no PASS at its line; ten at most.
+
+    Empty for a PASS.
+    """
     if result.verdict is Verdict.PASS:
         return ""
     file = clean(result.run.source)
-    lines = [annotation("error", f"Blackstart: {result.verdict}", clean(result.sentence)[:600], file=file)]
+    told = [annotation("error", f"Blackstart: {result.verdict}", clean(result.sentence)[:600], file=file)]
     for step in result.steps:
         if step.verdict is not Verdict.PASS:
             level = "error" if step.verdict is Verdict.FAIL else "warning"
             said = f"{clean(step.text)}: {step.outcome}{f' ({clean(step.note)})' if step.note else ''}"
-            lines.append(annotation(level, f"step {clean(step.id)}: {step.verdict}", said[:600], file=file))
-    return "".join(f"{line}\n" for line in lines[:MOST_ANNOTATIONS])
+            title, line = f"step {clean(step.id)}: {step.verdict}", lines.get(step.id)
+            told.append(annotation(level, title, said[:600], file=file, line=line))
+    return "".join(f"{one}\n" for one in told[:MOST_ANNOTATIONS])
 
 
 def _md(text: str) -> str:

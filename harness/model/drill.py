@@ -239,7 +239,10 @@ class Approvals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """A drill document, complete: every experiment loaded with the drill's objectives added, every runbook step resolved."""
+    """A drill document, complete: every experiment loaded with the drill's objectives added, every runbook step resolved.
+
+    `lines` says where each step is in `source`; no part of what is agreed to, and not of a plan that was stored.
+    """
 
     name: str
     title: str
@@ -254,6 +257,7 @@ class Drill:
     comms: CommsSpec | None = None
     findings_due_ns: Mapping[str, int] = field(default_factory=dict)
     steps: tuple[DrillStep, ...]
+    lines: Annotated[Mapping[str, int], Field(exclude=True)] = field(default_factory=dict, repr=False, compare=False)
     origin: Annotated[Origin, Field(exclude=True)] = field(default_factory=Origin, repr=False, compare=False)
 
     @property

@@ -82,8 +82,13 @@ def build_drill(root: At, report: Report, source: Source, loaders: Loaders) -> D
     named_twice(places, report)
     reader = _Steps(report=report, people=known, objectives=objectives, loaders=loaders)
     reader.given = {at.text for at in (place.child("id") for place in places) if at is not None and at.text is not None}
+    lines: dict[str, int] = {}
     for at in places:
+        known_before = len(reader.steps)
         reader.read(at)
+        line = at.place.line
+        if at.place.source.name == source.name and line is not None:
+            lines |= {step.id: line for step in reader.steps[known_before:]}
     _fits(root, reader.steps, objectives, report)
     _covered(reader.steps, objectives, report)
     schedule = _schedule(root, doc, report)
@@ -104,6 +109,7 @@ def build_drill(root: At, report: Report, source: Source, loaders: Loaders) -> D
         comms=comms,
         findings_due_ns={"high": doc.findings.high, "medium": doc.findings.medium, "low": doc.findings.low},
         steps=tuple(reader.steps),
+        lines=lines,
     )
 
 

@@ -73,24 +73,26 @@ def test_a_drill_is_summed_up_and_its_steps_and_runs_are_annotated(run_dir: Any,
     drill, unwanted = drill_whose_run_failed()
     failing = report_samples.failing()
     run = failing.model_copy(update={"run": failing.run.model_copy(update={"run_id": unwanted})})
-    tell_pipeline_of_drill(drill, run_dir, [run, report_samples.failing()])
+    tell_pipeline_of_drill(drill, run_dir, [run, report_samples.failing()], {step.id: 20 for step in drill.steps})
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == "" and summary.read_text() == "### PASS\n\n"
     assert lines[0].startswith(f"::error file={drill.run.source},title=Blackstart%3A {drill.verdict}::")
     failed = [step.id for step in drill.steps if step.verdict is Verdict.FAIL]
-    assert failed and all(any(f"title=step {step}%3A" in line for line in lines) for step in failed)
+    assert failed and all(
+        any(f"{drill.run.source},line=20,title=step {step}%3A" in line for line in lines) for step in failed
+    )
     assert sum("title=data_loss = 0 missed" in line for line in lines) == 1, (
         "the run that its step did not want, and it alone"
     )
-    tell_pipeline_of_drill(passed_drill(), run_dir, [])
+    tell_pipeline_of_drill(passed_drill(), run_dir, [], {})
     assert capsys.readouterr() == ("", "")
 
 
 def test_hostile_text_of_a_drill_is_no_command(run_dir: Any, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    tell_pipeline_of_drill(hostile_drill().model_copy(update={"verdict": Verdict.FAIL}), run_dir, [])
+    tell_pipeline_of_drill(hostile_drill().model_copy(update={"verdict": Verdict.FAIL}), run_dir, [], {})
     err = capsys.readouterr().err
     assert "::error::x" in HOSTILE and err
     assert all(line.startswith(("::error file=", "::warning file=")) for line in err.splitlines())

@@ -135,6 +135,15 @@ def test_its_objectives_are_every_experiments(drills: Drills) -> None:
     assert sum(text == "data_loss = 0" for text, _ in texts) == 1, "its own and the drill's are one"
 
 
+def test_it_says_where_each_step_is(drills: Drills) -> None:
+    loaded = drills.load().value
+    text = drills.drill.splitlines()
+    assert list(loaded.lines) == [step.id for step in loaded.steps]
+    for step in loaded.steps:
+        key = {"experiment": "experiment:", "runbook": "runbook:", "say": "say:", "ask": "ask:"}[step.kind]
+        assert key in text[loaded.lines[step.id] - 1], step.id
+
+
 def test_no_two_steps_have_one_name(drills: Drills) -> None:
     drills.drill = DRILL.replace(
         "who: commander}\n  - {runbook: runbooks", "id: again, who: commander}\n  - {runbook: runbooks"
