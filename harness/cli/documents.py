@@ -188,13 +188,15 @@ def plan(
 
 def _lines(made: Plan) -> list[str]:
     from harness.plan.preflight import overdrawn
+    from harness.report.text import plural
 
     experiment = made.experiment
     rate = experiment.load.arrival.rate_per_s
+    instances = plural(len(experiment.stack.instances), "instance")
     lines = [
         f"{experiment.name}: {experiment.title}",
         f"hypothesis   {experiment.hypothesis}",
-        f"stack        {experiment.stack.name} ({experiment.stack.environment}), {len(experiment.stack.instances)} instances",
+        f"stack        {experiment.stack.name} ({experiment.stack.environment}), {instances}",
         f"load         {experiment.load.profile}"
         + (f" at {rate:g}/s, {experiment.load.arrival.shape}" if rate else ""),
         f"seed         {experiment.seed}",

@@ -5,6 +5,7 @@ Nothing is PASS by default: a gap in the record, in the load or in the witness i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -66,13 +67,20 @@ def judge(
         steps=steps,
         phases=phase_spans(history),
         marks=marks(history.events),
-        series=series(history, plan),
+        series=series(history, plan, _edge_ns(measures, faults)),
         validity=known,
         safety=given.safety or safety_of(history, faults),
         findings=findings(case, judged, why, known),
         not_shown=not_shown(case),
         t0_ns=t0_ns(history),
     )
+
+
+def _edge_ns(measures: Measures, faults: Sequence[FaultResult]) -> int:
+    """Where pictures have their zero: the effect from which recovery counts, else the first; 0 without any."""
+    if measures.recovery.effect is not None:
+        return measures.recovery.effect.lo_ns
+    return min((fault.effect.lo_ns for fault in faults if fault.effect is not None), default=0)
 
 
 def _exposed(case: Case, fault: FaultResult) -> FaultResult:

@@ -14,7 +14,7 @@ from harness.model.experiment import CheckSpec, StatedPredicate
 from harness.model.predicate import MeasureRef, Predicate, words_of
 from harness.model.result import CheckResult, ObjectiveResult
 from harness.model.verdict import CheckVerdict, Status
-from harness.units import format_duration
+from harness.units import format_bounds, format_duration
 
 __all__ = ["after_span", "objectives", "steady_status"]
 
@@ -107,6 +107,9 @@ def _observed(seen: Observation, predicate: Predicate) -> str:
             else f"at least {words_of(seen.lo, predicate.unit)}"
         )
     low, high = words_of(seen.lo, predicate.unit), words_of(seen.hi, predicate.unit)
+    if low != high and predicate.unit == "ns":
+        low, high, unit = format_bounds(math.floor(seen.lo), math.ceil(seen.hi), round(predicate.value))
+        return f"{low} to {high} {unit}".rstrip()
     return high if low == high else f"{low} to {high}"
 
 

@@ -21,17 +21,28 @@ FINE_NS = 100_000_000
 """Closed loops are counted as finely as this, so that a stretch in which nothing was asked does not pass for health."""
 
 MOST_BUCKETS = 240
+FEWEST_OPS = 8
+"""What a bucket holds on average at least: a share of two requests is no share, and one of none a hole in the picture."""
 BUCKETS_NS = tuple(int(s * 1e9) for s in (0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600))
 
 
-def series(history: History, plan: Plan) -> Series:
-    """The run's series, in at most 240 buckets; without a bucket when there was no load."""
+def series(history: History, plan: Plan, edge_ns: int = 0) -> Series:
+    """The run's series, in at most 240 buckets; without a bucket when there was no load.
+
+    A bucket begins at `edge_ns`: where that is a fault's effect, no bucket mixes what was before it with what was after.
+    """
     graded = graded_ops(history.ops.where(history.ops.is_("phase", "load")), plan.experiment.slos)
     if not len(graded):
         return Series(bucket_ns=BUCKETS_NS[0])
     begin, end = int(graded.intended_ns[0]), int(graded.intended_ns[-1])
-    bucket_ns = next((size for size in BUCKETS_NS if (end - begin) / size < MOST_BUCKETS - 1), BUCKETS_NS[-1])
-    zero = begin - begin % bucket_ns
+    report = load_report(history)
+    closed = (
+        report is not None and report.closed_loop
+    )  # its pauses are told apart from its health, see `begun_per_100ms`
+    fewest = 0 if closed else FEWEST_OPS
+    finest = max((end - begin) / (MOST_BUCKETS - 1), (end - begin) * fewest / len(graded))
+    bucket_ns = next((size for size in BUCKETS_NS if size > finest), BUCKETS_NS[-1])
+    zero = begin - (begin - edge_ns) % bucket_ns
     total = (end - zero) // bucket_ns + 1
     place = (graded.intended_ns - zero) // bucket_ns
 

@@ -7,7 +7,10 @@ from typing import Literal
 
 from harness.model.experiment import Experiment
 
-__all__ = ["Gate", "GateEntry"]
+__all__ = ["FRESH_NS", "Gate", "GateEntry"]
+
+FRESH_NS = 30 * 86_400 * 1_000_000_000
+"""How old a pass may be, unless a gate says otherwise: 30 days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

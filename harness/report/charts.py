@@ -51,6 +51,19 @@ def _area_d(points: Points, foot: float) -> str:
     return f"{_line_d(points)}L{fmt(points[-1][0])} {fmt(foot)}L{fmt(points[0][0])} {fmt(foot)}Z"
 
 
+def _stepped(frame: Frame, series: Series, points: Points) -> Points:
+    """Shares by place of bucket as steps, each as wide as its bucket: none leans into what was before it."""
+    out: list[tuple[float, float]] = []
+    for place, share in points:
+        start_ns, y = series.t_ns[int(place)], frame.y(share)
+        left, right = (frame.x(start_ns), y), (frame.x(start_ns + series.bucket_ns), y)
+        if out and out[-1][1] == y:
+            out[-1] = right
+        else:
+            out += [left, right]
+    return out
+
+
 def _xs(frame: Frame, series: Series) -> list[float]:
     return [frame.x(t + series.bucket_ns / 2) for t in series.t_ns]
 
@@ -68,10 +81,9 @@ def ribbon(scene: Scene, series: Series, words: Words, variant: Variant) -> Mark
         return None
     frame = Frame(scene, variant, 96, labels=True)
     body = frame.value_axis([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])
-    for points in runs(_xs(frame, series), _visible(scene, series, good_shares(series))):
-        drawn = [(x, frame.y(y)) for x, y in extremes(points, POINTS)]
-        if len(drawn) == 1:
-            drawn = [drawn[0], (drawn[0][0] + 1, drawn[0][1])]
+    places = range(len(series.t_ns))
+    for points in runs(places, _visible(scene, series, good_shares(series))):
+        drawn = _stepped(frame, series, points)
         body.append(path(_area_d(drawn, frame.plot.bottom), fill="good-fill"))
         if min(y for _, y in points) < 1:
             body.append(path(_area_d(drawn, frame.y(1.0)), fill="harm-fill"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
+from harness.model.gate import FRESH_NS
 from harness.model.result import Finding, ObjectiveResult, Reason, Result
 from harness.model.verdict import Status, Verdict
 from harness.report import tiles, words
@@ -239,6 +241,15 @@ def _trend(result: Result, extras: ReportExtras) -> tuple[Figure | None, str]:
     return Figure(anchor="trend", title="Comparable runs", finding=note, picture=picture, table=table), note
 
 
+def _fresh_note(result: Result, note: str) -> str:
+    until = expires(result)
+    if result.verdict is Verdict.REFUSED:
+        return "A refused run is no sample, and proves nothing that a gate would count."
+    if until is None:
+        return note
+    return f"{note} This pass expires on {until}: it is fresh for {format_duration(FRESH_NS)}, unless a gate says otherwise."
+
+
 def _footer(result: Result, extras: ReportExtras) -> tuple[str, ...]:
     run, safety = result.run, result.safety
     applied = [fault for fault in result.faults if fault.effect is not None]
@@ -263,15 +274,28 @@ def _footer(result: Result, extras: ReportExtras) -> tuple[str, ...]:
     return tuple(parts)
 
 
+def expires(result: Result) -> str | None:
+    """The day until which a PASS is fresh evidence, as gates count unless they say otherwise; None for what is no PASS."""
+    if result.verdict is not Verdict.PASS:
+        return None
+    try:
+        began = datetime.fromisoformat(result.run.started_utc)
+    except ValueError:
+        return None  # of an older or foreign record
+    return when((began + timedelta(microseconds=FRESH_NS / 1_000)).isoformat()).split(",")[0]
+
+
 def _facts(result: Result) -> tuple[str, ...]:
     run = result.run
-    return (
+    until = expires(result)
+    facts = (
         short(run.name, 60),
         f"stack {short(run.stack, 60)} ({short(run.environment, 40)})",
         when(run.started_utc),
         f"lasted {format_duration(run.duration_ns)}",
         f"load {short(run.load, 80)}" if run.load else f"profile {short(run.profile, 60)}",
     )
+    return facts if until is None else (*facts, f"expires on {until}")
 
 
 def _commands(result: Result) -> tuple[str, ...]:
@@ -305,7 +329,7 @@ def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
     findings = [line for line in finding_lines(result.findings) if line.text not in told]
     trend, note = _trend(result, extras)
     more = len(lines) - MOST_OBJECTIVES
-    hidden = len(findings) - MOST_FINDINGS
+    hidden = len(result.findings) - min(len(findings), MOST_FINDINGS)
     return Front(
         verdict=words.VERDICT_BADGES[result.verdict],
         title=_kicker(result),
@@ -326,6 +350,6 @@ def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
         findings=tuple(replace(line, text=short(line.text)) for line in findings[:MOST_FINDINGS]),
         findings_more=f"All {len(result.findings)} findings are under Objectives in full" if hidden > 0 else "",
         trend=trend,
-        trend_note=note,
+        trend_note=_fresh_note(result, note),
         footer=_footer(result, extras),
     )

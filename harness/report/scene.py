@@ -11,7 +11,7 @@ from harness.model.result import FaultResult, Result
 from harness.report.numbers import at_text
 from harness.units import NS_PER_S, format_duration
 
-__all__ = ["Band", "Mark", "Scene", "fault_end_ns", "first_effect_ns", "proven_ns", "scene_of"]
+__all__ = ["Band", "Mark", "Scene", "fault_end_ns", "first_effect_ns", "is_moment", "proven_ns", "scene_of"]
 
 _RANK = (
     ("abort", "fail", 0),
@@ -69,10 +69,18 @@ class Scene:
 
 
 def fault_end_ns(fault: FaultResult, otherwise_ns: int) -> int:
-    """When the fault's effect was surely over; `otherwise_ns` while that is not known."""
+    """When the fault's effect was surely over; `otherwise_ns` while that is not known.
+
+    One that is put back and has no end, as a restart, is a moment: its effect.
+    """
     if fault.end is None:
-        return otherwise_ns
+        return fault.effect.lo_ns if is_moment(fault) and fault.effect is not None else otherwise_ns
     return fault.end.hi_ns if fault.end.hi_ns is not None else fault.end.lo_ns
+
+
+def is_moment(fault: FaultResult) -> bool:
+    """Whether it took effect at once and stood for no time: proven put back, without an end of its own."""
+    return fault.end is None and fault.reverted and fault.verified
 
 
 def _zero(result: Result) -> tuple[int, str]:
@@ -194,7 +202,9 @@ def scene_of(result: Result) -> Scene:
     zero_ns, zero_words = _zero(result)
     start_ns, end_ns = _span(result)
     faults = tuple(
-        _fault_band(fault, fault.effect.lo_ns, end_ns) for fault in result.faults if fault.effect is not None
+        _fault_band(fault, fault.effect.lo_ns, end_ns)
+        for fault in result.faults
+        if fault.effect is not None and not is_moment(fault)
     )
     return Scene(
         zero_ns=zero_ns,

@@ -261,20 +261,20 @@ def _best(
 
 def _extent(label: Label) -> tuple[float, float]:
     long = text_width(label.words, bold=label.bold) + 9
-    return (label.x - 2, label.x + long) if label.anchor == "start" else (label.x - long, label.x + 2)
+    return (label.x - 1, label.x + long) if label.anchor == "start" else (label.x - long, label.x + 1)
 
 
 def _with(taken: tuple[Spans, ...], spot: Label) -> tuple[Spans, ...]:
     """`taken` with a label in its row and its leader through the rows below."""
     return tuple(
-        (*spans, _extent(spot)) if row == spot.row else (*spans, (spot.x - 2, spot.x + 2)) if row < spot.row else spans
+        (*spans, _extent(spot)) if row == spot.row else (*spans, (spot.x - 1, spot.x + 1)) if row < spot.row else spans
         for row, spans in enumerate(taken)
     )
 
 
 def _spots(label: Label, width: float, taken: tuple[Spans, ...]) -> Iterator[Label]:
     for row, spans in enumerate(taken):
-        if any(start < label.x + 1 and label.x - 1 < end for lower in taken[:row] for start, end in lower):
+        if any(start < label.x + 0.5 and label.x - 0.5 < end for lower in taken[:row] for start, end in lower):
             return
         for anchor in ("start", "end"):
             spot = replace(label, row=row, anchor=anchor)

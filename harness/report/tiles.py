@@ -186,8 +186,9 @@ def _data(result: Result) -> Tile:
     lines = ["acknowledged writes, counted from the warm-up on"] if loss.known and loss.acknowledged else []
     lines += [_check_line(checks, invalid, unknown)] if checks else []
     if not loss.known:
-        lines.insert(0, loss.why or "There were no final reads")
-        return Tile(key="data", label="Data", value="unknown", badge=badge, lines=tuple(lines))
+        lines.insert(0, loss.why.removeprefix("not checked: ") or "There were no final reads")
+        value = "unknown" if checks or badge is not None else "not checked"
+        return Tile(key="data", label="Data", value=value, badge=badge, lines=tuple(lines))
     if loss.lost == 0 and loss.bound_ratio is not None and loss.acknowledged:
         lines.append(f"True loss below {percent(loss.bound_ratio)} (95 %)")
     if loss.lost and loss.span_ns is not None:

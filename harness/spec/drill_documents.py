@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from harness.model.gate import FRESH_NS
 from harness.spec.documents import BlackoutDoc, RunsDoc
 from harness.spec.scalars import Doc, Free, Moment, Name, Span, Text, by_shape, never
 
@@ -252,7 +253,7 @@ class GateDoc(Doc):
     owner: Text | None = Field(None, description="who answers for it")
     extends: Text | None = Field(None, description="another gate that this one is laid on")
     profiles: dict[str, Free] | None = Field(None, description="changes by name, for --profile NAME")
-    freshness: Span = Field(2_592_000_000_000_000, description="how old the last PASS of an experiment may be")
+    freshness: Span = Field(FRESH_NS, description="how old the last PASS of an experiment may be")
     flaky: Literal["block", "allow"] = Field(
         "block", description="what a PASS is worth after a FAIL of the very same files and plan"
     )

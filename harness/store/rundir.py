@@ -189,5 +189,5 @@ def find_run(text: str, reports: Path) -> RunDir:
             f"{text!r} names {len(matching)} runs in {reports}: {', '.join(path.name for path in matching[:5])}"
         )
     known = f"`last` is the newest of {', '.join(path.name for path in runs[-3:])}" if runs else "there is none yet"
-    meant = "; did you mean `last`?" if runs and text.lower() in ("latest", "newest", "recent") else ""
-    raise SpecError(f"no run {text!r} in {reports}{meant}; {known}")
+    meant = "; did you mean `last`" if runs and text.lower() in ("latest", "newest", "recent") else ""
+    raise SpecError(f"no run {text!r} in {reports}{meant}{'? ' if meant else '; '}{known}")

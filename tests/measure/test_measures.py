@@ -299,6 +299,18 @@ def test_instants_of_other_clocks_widen_every_effect_by_as_much() -> None:
     assert (unsure.effect.lo_ns, unsure.effect.hi_ns) == (sure.effect.lo_ns - 3 * MS, sure.effect.hi_ns + 3 * MS)
 
 
+def test_no_bucket_of_a_series_mixes_before_the_effect_with_after() -> None:
+    ops = [Op(op=n, f="add", intended_ns=S + n * 30 * MS, sent_ns=S + n * 30 * MS, done_ns=S + n * 30 * MS + MS,
+              outcome="ok" if n < 40 else "info") for n in range(100)]  # fmt: skip
+    history, edge = scene.history_of(ops), S + 40 * 30 * MS
+    found = series(history, scene.plan_of(), edge)
+    assert edge in found.t_ns and found.t_ns[0] <= S
+    assert sum(found.offered) == 100 and sum(found.good) == 40
+    place = found.t_ns.index(edge)
+    assert found.good[:place] == found.offered[:place] and not any(found.good[place:])
+    assert min(found.offered[1:-1]) >= 6, "no bucket of a steady load is next to empty"
+
+
 def test_a_closed_loop_is_counted_every_100_ms() -> None:
     ops = [Op(op=n, f="add", intended_ns=at, sent_ns=at, done_ns=at + MS, outcome="ok") for n, at in enumerate(
         [S, S + 99 * MS, S + 100 * MS, S + 900 * MS]

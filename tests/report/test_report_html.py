@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 
 from harness.model.measured import Interval, LostWrite, Recovery
 from harness.model.verdict import Verdict
+from harness.report.charts import ribbon
 from harness.report.extras import ReportExtras
+from harness.report.frame import WIDE, Words
 from harness.report.html import render_html
 from harness.report.meaning import touched
+from harness.report.scene import scene_of
 
 NAMES = (
     "pass",
@@ -334,3 +338,27 @@ def test_extras_are_cleaned_too(samples: ModuleType, read: type[Any]) -> None:
     assert read(text).errors == []
     assert "\x00" not in text
     assert "<img" not in text
+
+
+def test_a_pass_says_until_when_it_counts_and_nothing_else_does(samples: ModuleType, read: type[Any]) -> None:
+    text = front(render_html(samples.passing()), read)
+    assert "expires on 23 Dec 2026" in text and "fresh for 30 d, unless a gate says otherwise" in text
+    for name in ("fail", "inconclusive", "refused", "aborted", "dirty", "error"):
+        assert "expires" not in front(render_html(samples.SAMPLES[name]()), read), name
+
+
+def test_the_share_of_good_answers_falls_at_its_bucket_and_not_before(samples: ModuleType) -> None:
+    result = samples.passing()
+    bucket, zero = 200_000_000, result.measures.recovery.effect.lo_ns
+    facts = {"bucket_ns": bucket, "t_ns": tuple(zero + n * bucket for n in range(-4, 4)), "offered": (8,) * 8}
+    good = (8, 8, 8, 8, 0, 0, 8, 8)
+    series = type(result.series)(**facts, good=good)
+    scene = replace(scene_of(result), start_ns=zero - 4 * bucket, end_ns=zero + 4 * bucket)
+    picture = str(ribbon(scene, series, Words(name="r", title="t", finding="f"), WIDE))
+    line = re.search(r'd="(M[^"]+)"[^>]*class="[^"]*k-good|class="[^"]*k-good[^"]*"[^>]*d="(M[^"]+)"', picture)
+    assert line is not None
+    points = [tuple(map(float, one.split())) for one in re.split("[ML]", line[1] or line[2]) if one]
+    step = (WIDE.width - 62) / 8
+    assert [round((x - 52) / step, 1) for x, _ in points] == [0, 4, 4, 6, 6, 8]
+    ys = [y for _, y in points]
+    assert ys[0] == ys[1] == ys[4] == ys[5] and ys[2] == ys[3] > ys[1]
