@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["AXE", "Browser", "Reader", "axe_script", "open_browser"]
+__all__ = ["AXE", "Browser", "Reader", "axe_script", "chromium", "open_browser"]
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "rect", "line", "path"}
 SERIOUS = ("serious", "critical")
@@ -138,6 +139,12 @@ class Browser:
     async def serious(self, script: str) -> list[str]:
         """Of what axe-core finds, the serious and the critical."""
         return [line for line in await self.audit(script) if line.split()[0] in SERIOUS]
+
+    async def picture(self, width: int, height: int) -> bytes:
+        """The top of the page, whether in view or not, as PNG."""
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        shot = await self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
+        return base64.b64decode(shot["data"])
 
     async def value(self, expression: str) -> Any:
         reply = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)

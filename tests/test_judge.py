@@ -14,13 +14,14 @@ from harness.history.events import AbortEvent, FaultEvent, NoteEvent, ProbeEvent
 from harness.history.history import History
 from harness.history.table import OpTable
 from harness.judge import Inputs, judge, matches_expectation
-from harness.judge.objectives import steady_status
-from harness.judge.observe import Case
+from harness.judge.objectives import observed_words, steady_status
+from harness.judge.observe import Case, Observation
 from harness.measure.good import steady_span
 from harness.measure.measure import measure
 from harness.model.result import CheckResult, Safety
 from harness.model.verdict import CheckVerdict, Status, Verdict
 from harness.report.tiles import build_tiles
+from harness.spec.predicate import parse_predicate
 
 _spec = importlib.util.spec_from_file_location("scene", Path(__file__).parent / "measure" / "scene.py")
 assert _spec is not None and _spec.loader is not None
@@ -317,3 +318,9 @@ def test_a_probe_that_gave_no_sample_makes_its_objective_unknown(ok: bool | None
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.objectives[0].status is Status.UNKNOWN and result.objectives[0].observed == "unknown"
     assert "no sample" in result.objectives[0].why
+
+
+def test_bounds_are_rounded_outward_wherever_they_stand() -> None:
+    predicate = parse_predicate("recovery_time <= 5s")
+    assert observed_words(Observation(lo=1_372_100_000.0, hi=1_894_900_000.0), predicate) == "1.37 to 1.90 s"
+    assert observed_words(Observation(lo=2e9, hi=2e9), predicate) == "2 s"

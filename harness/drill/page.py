@@ -116,7 +116,7 @@ def _data_tile(runs: list[DrillRun]) -> Tile:
     lines: tuple[str, ...] = (f"{harmed:,} requests harmed in all",) if runs else ("No experiment was run",)
     if not known:
         lines += ("No run read its writes back",) if runs else ()
-        return Tile(key="data", label="Writes lost", value="unknown", lines=lines)
+        return Tile(key="data", label="Writes lost", value="not checked", lines=lines)
     if len(known) < len(runs):
         lines += (f"Not known for {plural(len(runs) - len(known), 'run')}",)
     badge = STATUS_BADGES[Status.MET] if not sum(known) and len(known) == len(runs) else None
@@ -141,7 +141,7 @@ def _runs(result: DrillResult) -> tuple[Block, ...]:
             _cell(limit_words(run.limit) or "–"),
             _cell("–" if run.harmed is None else f"{run.harmed:,}"),
             _cell(run.budget or "–"),
-            _cell("unknown" if run.lost is None else f"{run.lost:,}"),
+            _cell("not read back" if run.lost is None else f"{run.lost:,}"),
             _cell(run.sentence),
         )
         for step, run in _all_runs(result)

@@ -200,7 +200,7 @@ def _standing_row(one: Standing, made: Portfolio) -> tuple[Cell, ...]:
         Cell(text="unknown" if interval is None else point_text(interval)),
         Cell(text=limit_words(clean(last.limit_text)) or "none"),
         Cell(text="–" if last.limit_ratio is None else percent(last.limit_ratio)),
-        Cell(text="unknown" if last.lost is None else f"{last.lost:,}"),
+        Cell(text="not read back" if last.lost is None else f"{last.lost:,}"),
         _fresh(one),
         Cell(text=clean(last.sentence)),
     )

@@ -16,7 +16,7 @@ from harness.model.result import CheckResult, ObjectiveResult
 from harness.model.verdict import CheckVerdict, Status
 from harness.units import format_bounds, format_duration
 
-__all__ = ["after_span", "objectives", "steady_status"]
+__all__ = ["after_span", "objectives", "observed_words", "steady_status"]
 
 STEADY_AFTER = "steady_state.after"
 
@@ -64,7 +64,7 @@ def _stated(case: Case, stated: StatedPredicate, trust: Trust) -> ObjectiveResul
         measure=str(predicate.measure),
         status=status,
         limit=f"{predicate.op} {words_of(predicate.value, predicate.unit)}",
-        observed=_observed(seen, predicate),
+        observed=observed_words(seen, predicate),
         lo=seen.lo,
         hi=None if infinite else seen.hi,
         margin_ratio=_margin(predicate, seen),
@@ -95,7 +95,8 @@ def _below_the_floor(case: Case, predicate: Predicate, seen: Observation) -> int
     return floor_ns if 0 < predicate.value < floor_ns else None
 
 
-def _observed(seen: Observation, predicate: Predicate) -> str:
+def observed_words(seen: Observation, predicate: Predicate) -> str:
+    """What was seen, as a person would say it; the bounds of a time rounded outward."""
     if seen.lo is None or seen.hi is None:
         return "unknown"
     if seen.recovery is not None and seen.recovery.state == "none":
@@ -203,7 +204,7 @@ def steady_status(case: Case, span: tuple[int, int] | None) -> tuple[Status, str
         seen = _in_span(case, rule, span)
         status = status_of(rule, seen.lo, seen.hi)
         if status is Status.MISSED:
-            missed.append(f"{rule} (observed {_observed(seen, rule)})")
+            missed.append(f"{rule} (observed {observed_words(seen, rule)})")
         elif status is Status.UNKNOWN:
             unknown.append(f"{rule}: {seen.why or 'the limit lies inside the observed interval'}")
     if missed:

@@ -101,8 +101,11 @@ class Frame:
             left, right = self.x(bands[0].start_ns), self.x(bands[-1].end_ns)
             if right + text_width(words) + 6 <= self.variant.width:
                 body.append(text((right + 6, top + 7), words, ink))
-            else:
-                body.append(text((max(left - 6, text_width(words)), top + 7), words, ink, anchor="end"))
+            elif left - 6 >= text_width(words):
+                body.append(text((left - 6, top + 7), words, ink, anchor="end"))
+            else:  # beside the bar is no room: below it
+                body.append(text((max(left, 0), top + 18), words, ink))
+                top += 13
             top += 15
         return top - self.plot.bottom - 24
 

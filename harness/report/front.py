@@ -348,7 +348,7 @@ def build_front(result: Result, extras: ReportExtras, scene: Scene) -> Front:
         objectives=() if void else lines[:MOST_OBJECTIVES],
         objectives_more=void or (f"{more} more under Objectives in full" if more > 0 else ""),
         findings=tuple(replace(line, text=short(line.text)) for line in findings[:MOST_FINDINGS]),
-        findings_more=f"All {len(result.findings)} findings are under Objectives in full" if hidden > 0 else "",
+        findings_more=f"all {len(result.findings)} in full" if hidden > 0 else "",
         trend=trend,
         trend_note=_fresh_note(result, note),
         footer=_footer(result, extras),

@@ -362,3 +362,13 @@ def test_the_share_of_good_answers_falls_at_its_bucket_and_not_before(samples: M
     assert [round((x - 52) / step, 1) for x, _ in points] == [0, 4, 4, 6, 6, 8]
     ys = [y for _, y in points]
     assert ys[0] == ys[1] == ys[4] == ys[5] and ys[2] == ys[3] > ys[1]
+
+
+def test_a_restart_stands_for_no_time(samples: ModuleType) -> None:
+    result = samples.passing()
+    fault = result.faults[0]
+    over = {"end": None, "reverted": True, "verified": True}
+    moment = result.model_copy(update={"faults": (fault.model_copy(update=over),)})
+    assert scene_of(moment).faults == ()
+    open_ = result.model_copy(update={"faults": (fault.model_copy(update=over | {"verified": False}),)})
+    assert [band.words.endswith("and on") for band in scene_of(open_).faults] == [True], "not proven over: it stands"
