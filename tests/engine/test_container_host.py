@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InjectError, UnsafeError
+from harness.model.fields import JsonObject
 from harness.model.ports import Identity
 from harness.run.residue import compare, look
 from harness.run.residue_sources import InstanceFacts
@@ -164,14 +165,24 @@ async def test_stop_tells_whether_it_ended_by_itself(yard) -> None:
     assert await stubborn.find() is None
 
 
-async def test_what_cannot_start_says_why(yard) -> None:
+async def test_what_cannot_start_says_why(yard, monkeypatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         host = yard.host(yard.make(run=False, publish={8080: ("127.0.0.1", taken.getsockname()[1])}))
         with pytest.raises(UnsafeError, match=r"(?s)instance a: engine unix://.*: start .*(in use|already)"):
             await host.start()
-    crashing = yard.make("x", run=False, entrypoint=["sh", "-c", "exit 3"])
+    name = yard.make("x", run=False, entrypoint=["sh", "-c", "exit 3"])
+    crashing = yard.host(name)
+    inspect = crashing._engine.inspect
+
+    async def when_it_is_over(container: str) -> JsonObject | None:
+        """What the engine says of it, once it has ended if it ever began: a busy machine might show it alive before."""
+        while (found := await inspect(container)) is not None and found["State"]["Status"] == "running":
+            await asyncio.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(crashing._engine, "inspect", when_it_is_over)
     with pytest.raises(UnsafeError, match=r"it was started, but is exited \(exit code 3\)"):
-        await yard.host(crashing).start()
+        await crashing.start()
 
 
 async def test_a_crash_makes_restart_policies_act_and_an_engine_kill_does_not(yard) -> None:
