@@ -238,11 +238,11 @@ def _step_row(step: DrillStepResult, taken: set[str]) -> tuple[Cell, ...]:
 
 
 def took(step: DrillStepResult) -> str:
-    """How long a step took, in words; empty when it was not carried out. People's steps are not told in parts of a second."""
+    """How long a step took, in words; empty when it was not carried out. Only runs are told in parts of a second."""
     if step.started_ns is None or step.ended_ns is None:
         return ""
     lasted = step.ended_ns - step.started_ns
-    return "under 1 s" if step.kind != "experiment" and lasted < NS_PER_S else format_duration(lasted)
+    return "under 1 s" if not step.runs and lasted < NS_PER_S else format_duration(lasted)
 
 
 def _objectives(result: DrillResult) -> tuple[Block, ...]:

@@ -153,6 +153,7 @@ async def test_a_human_step_is_answered_on_the_page(page: Page) -> None:
         assert "No step waits for a person." in (await page.ask("/asked"))[1]
         asked = desk.ask(Question(step="page", who="lead", lines=("<b>Well?</b>",), expect_ns=30 * 10**9))
         _, text = await page.ask("/asked")
+        assert "day waits for a person" in (await page.ask("/live"))[1]
         assert "lead: page" in text and "&lt;b&gt;Well?" in text and "within 30 s" in text
         form = {"number": asked.number, "by": "ann", "note": "it did", "is": "done"}
         assert (await page.send("/answer", **form))[0] == 403, "without the key"
