@@ -202,8 +202,16 @@ class Front:
     @property
     def crowded(self) -> bool:
         """Whether the page needs smaller print to stay on one sheet."""
-        lines = len(self.objectives) + sum(bool(line.why) for line in self.objectives if line.badge.tone != "pass")
-        return bool(self.reasons or self.banners) or lines > 8
+        return bool(self.reasons or self.banners) or self._lines > 8
+
+    @property
+    def packed(self) -> bool:
+        """Whether it needs the smallest: many objectives below many reasons."""
+        return bool(self.reasons) and self._lines + len(self.reasons) + len(self.banners) > 12
+
+    @property
+    def _lines(self) -> int:
+        return len(self.objectives) + sum(bool(line.why) for line in self.objectives if line.badge.tone != "pass")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ MEANING: Mapping[Verdict, str] = {
     Verdict.PASS: "Every objective was met, and the proof is complete: the fault was real, the load felt it, all was put back.",
     Verdict.FAIL: "The fault was real and the result is certain: an objective was missed, or data was damaged.",
     Verdict.INCONCLUSIVE: "This is not a pass. The run went ahead, but a link in the chain of proof is missing.",
-    Verdict.REFUSED: "The run did not begin, so it is neither pass nor failure: what a safe and telling one needs was not there.",
+    Verdict.REFUSED: "The run did not begin, so it is neither pass nor failure: a condition that it needs was not met.",
     Verdict.ABORTED: "Stopped early, by a safety rule or a person. What was seen until then is below.",
     Verdict.ERROR: "The run itself broke off, not the stack. The verdict is void: nothing on this page judges the stack.",
     Verdict.DIRTY: "Act now: it is not proven that everything was put back. The stack may still be degraded.",

@@ -18,6 +18,7 @@ from harness.report.frame import WIDE, Words
 from harness.report.html import render_html
 from harness.report.meaning import touched
 from harness.report.scene import scene_of
+from harness.report.view import build_page
 
 NAMES = (
     "pass",
@@ -372,3 +373,11 @@ def test_a_restart_stands_for_no_time(samples: ModuleType) -> None:
     assert scene_of(moment).faults == ()
     open_ = result.model_copy(update={"faults": (fault.model_copy(update=over | {"verified": False}),)})
     assert [band.words.endswith("and on") for band in scene_of(open_).faults] == [True], "not proven over: it stands"
+
+
+def test_many_objectives_below_many_reasons_are_printed_smallest(samples: ModuleType) -> None:
+    result = samples.failing()
+    fronts = [build_page(one).front for one in (samples.passing(), result)]
+    assert [one.packed for one in fronts] == [False, False]
+    full = replace(fronts[1], objectives=(fronts[1].objectives * 10)[:10])
+    assert full.packed and full.crowded and not replace(full, reasons=()).packed
