@@ -294,14 +294,15 @@ def _interrupted(number: int, frame: Any) -> None:
 def show_drill(result: DrillResult, run_dir: RunDir, json: bool) -> int:
     """The verdict on stdout, the place of the report on stderr; the exit code."""
     from harness.drill.outputs import dump_drill_result
-    from harness.drill.page import took
+    from harness.drill.page import found, took
     from harness.report.text import clean
 
     if json:
         sys.stdout.write(dump_drill_result(result))
     else:
         rows = [
-            (step.id, str(step.verdict), step.outcome, took(step) or "-", clean(step.note)) for step in result.steps
+            (step.id, str(step.verdict), step.outcome, took(step) or "-", clean(step.note or found(step)))
+            for step in result.steps
         ]
         show_rows(("step", "verdict", "outcome", "took", "note"), rows)
         for one in result.findings:

@@ -17,7 +17,7 @@ from harness.report.text import clean, clean_block, plural
 from harness.report.words import SEVERITY_BADGES, STATUS_BADGES, VERDICT_BADGES, slug
 from harness.units import NS_PER_S, format_duration
 
-__all__ = ["drill_sections", "render_drill_html", "took"]
+__all__ = ["drill_sections", "found", "render_drill_html", "took"]
 
 
 def render_drill_html(result: DrillResult, controls: Mapping | None = None) -> str:
@@ -177,12 +177,12 @@ def _coverage(result: DrillResult) -> tuple[Block, ...]:
 
 def _evidence(result: DrillResult) -> set[str]:
     """The sorts of evidence that the drill holds: its runs', and its own."""
-    found = {kind for _, run in _all_runs(result) for kind in run.evidence}
+    kinds = {kind for _, run in _all_runs(result) for kind in run.evidence}
     if any(step.kind in ("ask", "runbook") and step.outcome in ("done", "failed") for step in result.steps):
-        found.add("people")
+        kinds.add("people")
     if result.run.mode != "tabletop" and result.first_update_ns is not None:
-        found.add("communication")
-    return found | {"findings", "report"} if found else found
+        kinds.add("communication")
+    return kinds | {"findings", "report"} if kinds else kinds
 
 
 # ---- evidence --------------------------------------------------------------------------------------------------------
@@ -221,9 +221,7 @@ def _step_row(step: DrillStepResult, taken: set[str]) -> tuple[Cell, ...]:
     began = "" if step.started_ns is None else f"T+{format_duration(step.started_ns)}"
     lasted = None if step.started_ns is None or step.ended_ns is None else step.ended_ns - step.started_ns
     late = lasted is not None and step.expect_ns is not None and lasted > step.expect_ns
-    notes = [step.note, "flaky" if step.flaky else "", "slower than expected" if late else ""]
-    if step.found is not None:
-        notes.append(f"highest passing: {step.found}")
+    notes = [step.note, "flaky" if step.flaky else "", "slower than expected" if late else "", found(step)]
     by = f" (said by {step.by})" if step.by and step.kind != "experiment" else ""
     return (
         Cell(text=clean(step.id), anchor=slug(step.id, "step", taken)),
@@ -235,6 +233,11 @@ def _step_row(step: DrillStepResult, taken: set[str]) -> tuple[Cell, ...]:
         _cell("" if step.expect_ns is None else format_duration(step.expect_ns)),
         _cell("; ".join(note for note in notes if note)),
     )
+
+
+def found(step: DrillStepResult) -> str:
+    """What a sweep looked for, in words; empty for other steps, and when no value passed."""
+    return "" if step.found is None else f"highest passing: {step.found}"
 
 
 def took(step: DrillStepResult) -> str:
