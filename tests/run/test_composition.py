@@ -120,11 +120,12 @@ def test_a_killed_conductor_leaves_none_of_it(tmp_path: Path) -> None:
     )
     try:
         journal = _until(lambda: _ended(tmp_path, "nested"), 120)
+        flagged = (tmp_path / "flag").exists()
     finally:
         process.kill()
         process.wait()
     assert {intent.fault for intent in journal.unresolved} == {"crowd", "slow", "hot", "full", "own", "hang"}
-    assert (tmp_path / "flag").exists()
+    assert flagged, "the reaper may have been quick since"
     tokens = [intent.state["token"] for intent in journal.intents if intent.fault in ("hot", "full")]
     begun = time.monotonic()
     (run,) = (tmp_path / "reports").glob("2*Z-*")

@@ -1,0 +1,50 @@
+"""What a run states of an outage, beside what a second prober saw of it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.run.small import Small
+from tests.run.watched import EXPERIMENT, STACK, origin_ns
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(120)]
+
+PROBER = Path(__file__).with_name("second_prober.py")
+
+
+def outage(rows: list[tuple[int, int, bool]]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first outage that a prober saw once it had been answered: within what instants it began, and ended."""
+    up = next(place for place, row in enumerate(rows) if row[2])
+    first = next(place for place in range(up, len(rows)) if not rows[place][2])
+    back = next(place for place in range(first, len(rows)) if rows[place][2])
+    return (rows[first - 1][0], rows[first][1]), (rows[back - 1][0], rows[back][1])
+
+
+def test_a_second_prober_saw_the_outage_that_is_stated(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    small = Small(tmp_path / "shop", stack=STACK.replace("PORT", str(port)), experiment=EXPERIMENT)
+    with subprocess.Popen(
+        [sys.executable, "-I", PROBER, str(port), "/items"], stdout=subprocess.PIPE, text=True
+    ) as prober:
+        try:
+            code, _, talk = small.run()
+        finally:
+            prober.terminate()
+            said, _ = prober.communicate(timeout=10)
+    assert code in (0, 3), talk
+    rows = [(int(began), int(ended), good == "1") for began, ended, good in map(str.split, said.splitlines()[:-1])]
+    began, ended = outage(rows)
+    zero = origin_ns(small.runs[0])
+    (fault,), recovery = small.result()["faults"], small.result()["measures"]["recovery"]
+    # Neither knows an instant exactly: what one says must leave room for what the other saw.
+    assert fault["effect"]["lo_ns"] <= began[1] - zero and began[0] - zero <= fault["effect"]["hi_ns"]
+    assert recovery["state"] == "recovered"
+    shortest, longest = ended[0] - began[1], ended[1] - began[0]
+    assert recovery["interval"]["lo_ns"] <= longest and shortest <= recovery["interval"]["hi_ns"]
+    assert longest - shortest < 1_000_000_000, "the prober itself was held up: it proves nothing"
