@@ -36,6 +36,7 @@ from harness.run.clock import MonotonicClock
 from harness.run.lock import HOSTED, stack_home, state_home
 from harness.run.undo import finish
 from harness.stacks.bring_up import bring_up
+from harness.stacks.claims import Claims
 from harness.stacks.client import HostdClient, end_stack, ensure_hostd
 from harness.stacks.compose_project import Project, absent_projects, bring_down, bring_project_up
 from harness.stacks.launch import Launch, StateDir
@@ -164,7 +165,8 @@ async def take_up(stack: Stack, document: str, catalog: Catalog, tell: Callable[
     home = stack_home(stack)
     # Not below the home: instances of other users pass through it to their own directories.
     state_dir = os.path.join(tempfile.gettempdir(), f"blackstart-{secrets.token_hex(6)}")
-    wiring = replace(allocate(stack, state_dir), run_dir=str(home))
+    claims = Claims()
+    wiring = replace(allocate(stack, state_dir, claims), run_dir=str(home))
     hosted = HostedStack(
         name=stack.name,
         base_dir=stack.base_dir,
@@ -183,6 +185,8 @@ async def take_up(stack: Stack, document: str, catalog: Catalog, tell: Callable[
     except BaseException:
         await take_down(effort.hosted, catalog)
         raise
+    finally:
+        claims.close()  # they are taken now
 
 
 class _Up:

@@ -39,6 +39,7 @@ from harness.run.residue_sources import FaultProxyFacts, InstanceFacts, KernelFa
 from harness.run.traffic import LinkTraffic
 from harness.run.world import RunWorld
 from harness.stacks.bring_up import bring_up
+from harness.stacks.claims import Claims
 from harness.stacks.client import end_stack
 from harness.stacks.launch import StateDir
 from harness.stacks.locate import located_hosts, with_places
@@ -67,6 +68,7 @@ class StackSession:
         self._state_dir = ""
         self._log_starts: Mapping[str, int] = {}
         self._wiring = Wiring()
+        self._claims = Claims()
         self._hosts: Mapping[str, Host] = {}
         self._followers: list[Signals] = []
         self._began: list[str] = []
@@ -174,7 +176,7 @@ class StackSession:
             self._links = ToxiproxyLinks(self._stack.fault_proxy, embedded=False)
         elif self._stack.links:
             self._refuse_to_strand()
-        self._wiring = replace(allocate(self._stack, self._state_dir), run_dir=str(self._run_dir.path))
+        self._wiring = replace(allocate(self._stack, self._state_dir, self._claims), run_dir=str(self._run_dir.path))
         settings = HostSettings(
             run_id=self._run_dir.run_id,
             state_dir=self._state_dir,
@@ -363,6 +365,7 @@ class StackSession:
             self._audit = None
         for host in self._hosts.values():
             await host.close()
+        self._claims.close()
         guard, self._guard = self._guard, None
         if guard is not None:
             if left or JournalView.read(self._run_dir.undo).unresolved:

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import UnsafeError
 from harness.model.stack import Link, Stack
 from harness.model.wiring import Wiring
+from harness.stacks.claims import Claims
 from harness.stacks.external import endpoint
 from harness.stacks.netns import choose_networks
 
@@ -22,14 +23,14 @@ _LOWEST, _HIGHEST = 10_000, 60_999
 _TRIES = 200
 
 
-def allocate(stack: Stack, run_dir: str) -> Wiring:
+def allocate(stack: Stack, run_dir: str, claims: Claims | None = None) -> Wiring:
     """Addresses of everything in the stack. No port is given twice, and none that is taken or fixed elsewhere in the stack.
 
-    All are held at once while they are chosen, and free again on return: between then and its use another program may take
-    one, which the start then refuses by name. They lie outside the kernel's range for outgoing connections, so that no
-    client's own port is in the way. Folders are named here and made when an instance starts. Raises UnsafeError when an
-    address is not this machine's, or no port is left. An isolated region has an address of its own, and its links listen
-    where it can reach them.
+    All are held at once while they are chosen, and free again on return. No other run is given them before `claims` is
+    closed; another program may take one between then and its use, which the start then refuses by name. They lie outside
+    the kernel's range for outgoing connections, so that no client's own port is in the way. Folders are named here and made
+    when an instance starts. Raises UnsafeError when an address is not this machine's, or no port is left. An isolated
+    region has an address of its own, and its links listen where it can reach them.
     """
     fixed = {port for one in stack.instances.values() for port in one.ports.values() if port is not None}
     fixed |= {int(link.listen.rpartition(":")[2]) for link in stack.links.values() if link.listen is not None}
@@ -37,7 +38,7 @@ def allocate(stack: Stack, run_dir: str) -> Wiring:
         fixed.add(int(stack.alerts.listen.rpartition(":")[2]))
     networks = choose_networks(stack)
     isolated = {} if networks is None else {name: networks.regions[at] for name, at in networks.instances.items()}
-    chooser = _Chooser(fixed)
+    chooser = _Chooser(fixed, claims)
     externals = {name: endpoint(url) for name, url in _external_urls(stack).items()}
 
     def near(link: Link) -> str:
@@ -92,8 +93,9 @@ def _external_urls(stack: Stack) -> dict[str, str]:
 
 
 class _Chooser:
-    def __init__(self, taken: set[int]) -> None:
+    def __init__(self, taken: set[int], claims: Claims | None) -> None:
         self.held = contextlib.ExitStack()
+        self._claims = self.held.enter_context(contextlib.closing(Claims())) if claims is None else claims
         self._taken = set(taken)
         # Not the run's seed: two runs of one experiment at the same time must not go for the same ports.
         self._random = random.SystemRandom()
@@ -119,7 +121,7 @@ class _Chooser:
                 ) from exc
             self.held.enter_context(sock)
             port = int(sock.getsockname()[1])
-            if port in self._taken:
+            if port in self._taken or not self._claims.claim(port):
                 continue
             self._taken.add(port)
             return port

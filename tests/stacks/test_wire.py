@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UnsafeError
 from harness.model.stack import HostSpec, Instance, Link, Stack
+from harness.stacks.claims import Claims
 from harness.stacks.wire import allocate, upstream
 
 SPEC = HostSpec(kind="process", params={"process": ["x"]})
@@ -54,6 +57,37 @@ def test_many_ports_are_all_different(tmp_path: Path) -> None:
     wiring = allocate(stack(instances=instances, links={}), str(tmp_path))
     given = [port for ports in wiring.ports.values() for port in ports.values()]
     assert len(set(given)) == 600
+
+
+def test_a_port_that_another_run_has_been_given_is_not_given_again(tmp_path: Path) -> None:
+    one = {"a": Instance(name="a", host=SPEC, ports={"http": None})}
+    first, second = Claims(), Claims()
+    given = allocate(stack(instances=one, links={}), str(tmp_path), first).ports["a"]["http"]
+    assert given is not None
+    code = f"from harness.stacks.claims import Claims; print([Claims().claim({given}), Claims().claim({given} + 1)])"
+
+    def elsewhere() -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert not second.claim(given)
+    assert elsewhere() == "[False, True]"
+    first.close()
+    assert elsewhere() == "[True, True]", "free again; what the process claimed went with it"
+    assert second.claim(given)
+    second.close()
+
+
+def test_the_choice_passes_over_what_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    few = [port for port in range(20_000, 20_400) if not int(low) <= port <= int(high)][:40]
+    monkeypatch.setattr("harness.stacks.wire._LOWEST", few[0])
+    monkeypatch.setattr("harness.stacks.wire._HIGHEST", few[-1])
+    one = {"a": Instance(name="a", host=SPEC, ports={"http": None})}
+    others, own = Claims(), Claims()
+    kept = [port for port in few[:-4] if others.claim(port)]
+    assert allocate(stack(instances=one, links={}), str(tmp_path), own).ports["a"]["http"] not in kept
+    others.close()
+    own.close()
 
 
 def test_where_links_lead(tmp_path: Path) -> None:
