@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 
 from harness.errors import StoreError, UnsafeError
 from harness.model.drill_result import Approval
+from harness.store.whole import write_whole
 
 __all__ = ["approvals_of", "approve", "require_approvals"]
 
@@ -34,14 +34,8 @@ def approve(reports: Path, drill: str, approval: Approval) -> tuple[Approval, ..
     known = approvals_of(reports, drill)
     if not any((one.by, one.plan_hash) == (approval.by, approval.plan_hash) for one in known):
         known = (*known, approval)
-        path = _path(reports, drill)
-        draft = path.with_name(f".{path.name}.draft")
-        try:
-            reports.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps([one.model_dump() for one in known], indent=1) + "\n", encoding="utf-8")
-            os.replace(draft, path)
-        except OSError as exc:
-            raise StoreError(f"{path}: cannot write: {exc.strerror}") from exc
+        text = json.dumps([one.model_dump() for one in known], indent=1) + "\n"
+        write_whole(_path(reports, drill), text, make_folder=True)
     return tuple(one for one in known if one.plan_hash == approval.plan_hash)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.drill.samples import Sample, read_sample
-from harness.errors import Problem, SpecError, StoreError
+from harness.errors import Problem, SpecError
 from harness.model.verdict import Verdict
 from harness.store.index import index_runs
 from harness.store.rundir import find_run
+from harness.store.whole import write_whole
 
 __all__ = ["MOST", "Accepted", "accept", "baseline_path", "read_baseline", "select"]
 
@@ -80,13 +80,7 @@ def accept(samples: Sequence[Sample], folder: Path) -> Accepted:
         why = "another plan, stack or load than the runs accepted now" if other else f"only the newest {MOST} are kept"
     body = {"version": 1, "kind": "baseline", "experiment": samples[0].name, "key": key}
     text = json.dumps(body | {"runs": [one.model_dump(mode="json") for one in kept]}, indent=1) + "\n"
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text)
-        os.replace(draft, path)
-    except OSError as exc:
-        raise StoreError(f"{path}: cannot write: {exc.strerror}") from exc
+    write_whole(path, text, make_folder=True)
     return Accepted(path=path, runs=names, dropped=gone, why=why)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.drill.answers import WORDS, Answer, Answers, Question
 from harness.errors import StoreError, UnsafeError
+from harness.store.whole import write_whole
 
 __all__ = ["DESK", "Asked", "Desk", "PageAnswers", "answer_of", "asked_on", "give", "open_desk"]
 
@@ -56,7 +56,8 @@ class Desk:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         asked = Asked(number=secrets.token_hex(8), drill=self.drill, asked_utc=now, question=question)
         self.clear()
-        _put(self.folder / _QUESTION, {"number": asked.number, "asked": _ASKED.dump_python(asked, mode="json")})
+        told = {"number": asked.number, "asked": _ASKED.dump_python(asked, mode="json")}
+        write_whole(self.folder / _QUESTION, json.dumps(told))
         return asked
 
     def taken(self, asked: Asked) -> Answer | None:
@@ -113,7 +114,8 @@ def give(folder: Path, number: str, answer: Answer) -> bool:
     asked = asked_on(folder)
     if asked is None or asked.number != number or (folder / _ANSWER).exists():
         return False
-    _put(folder / _ANSWER, {"number": number, "answer": _GIVEN.dump_python(answer, mode="json")})
+    told = {"number": number, "answer": _GIVEN.dump_python(answer, mode="json")}
+    write_whole(folder / _ANSWER, json.dumps(told))
     return True
 
 
@@ -166,15 +168,3 @@ def _read(path: Path) -> dict[str, object] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _put(path: Path, value: dict[str, object]) -> None:
-    """Whole or not at all: a reader never sees half of it."""
-    draft = path.with_suffix(".part")
-    try:
-        draft.write_text(json.dumps(value), encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as exc:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot write: {exc.strerror}") from exc

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets as chance
 from collections.abc import Collection, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from harness.errors import SpecError, StoreError
 from harness.history.chain import check_chain
 from harness.model.secrets import MASK, SHORTEST
+from harness.store.whole import write_whole
 
 __all__ = ["RunDir", "find_run"]
 
@@ -95,12 +95,7 @@ class RunDir:
     def write(self, name: str, text: str) -> Path:
         """Write a derived file whole, or not at all. Raises StoreError."""
         target = self.path / name
-        draft = target.with_name(f".{target.name}.draft")
-        try:
-            draft.write_text(text, encoding="utf-8")
-            os.replace(draft, target)
-        except OSError as exc:
-            raise StoreError(f"{target}: cannot write: {exc.strerror}") from exc
+        write_whole(target, text)
         return target
 
     def write_inputs(self, documents: Mapping[str, str]) -> None:
