@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.given import duration_of
 from harness.cli.output import JsonFlag, show_json, show_rows
 from harness.errors import SpecError
 from harness.model.verdict import EXIT_CODES, Verdict
-from harness.units import format_duration, parse_duration
+from harness.units import format_duration
 
 if TYPE_CHECKING:
     from harness.check.linear.wgl import Spent
@@ -65,7 +66,7 @@ def check(
     if model not in JUDGES:
         raise SpecError(f"--model: unknown model {model!r}; known: {', '.join(JUDGES)}")
     orders = frozenset(kind for kind, wanted in (("process", process), ("realtime", realtime)) if wanted)
-    spent = _until(time.monotonic_ns() + _budget_ns(budget))
+    spent = _until(time.monotonic_ns() + duration_of("--budget", budget))
     calls = _read(history, model, keyed, observe_cas)
     try:
         found = judge_calls(calls, model, spent, orders)  # type: ignore[arg-type]
@@ -94,13 +95,6 @@ def _told(outcome: Mapping[str, int]) -> Iterator[tuple[str, str]]:
 
 def _reason(why: str) -> str:
     return f" ({why})" if why else ""
-
-
-def _budget_ns(text: str) -> int:
-    try:
-        return parse_duration(text)
-    except ValueError as exc:
-        raise SpecError(f"--budget: {exc}") from exc
 
 
 def _until(deadline_ns: int) -> Spent:

@@ -14,6 +14,7 @@ import typer
 
 from harness.cli.documents import BUILTIN, ProfileOption, SetOption
 from harness.cli.evidence import ReportsOption
+from harness.cli.given import duration_of
 from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.cli.pipeline import tell_pipeline_of_drill
 
@@ -176,7 +177,7 @@ def run(
     if chosen is None:
         raise SpecError(f"--mode: expected plan, {', '.join(MODES)}, got {mode!r}")
     made = planned(drill, sets, profile)
-    wait_ns = _waited_ns(wait)
+    wait_ns = duration_of("--wait", wait)
     source = _answers(made.drill, answers, wait_ns, on_page=ask_on_page)
     now = datetime.now(UTC)
     given = approvals_of(reports, made.drill.name, made.hash)
@@ -248,16 +249,6 @@ def _answers(drill: Drill, file: Path | None, wait_ns: int, *, on_page: bool) ->
         say("no terminal and no --answers: human steps will not be performed")
         return Nobody()
     return TerminalAnswers(sys.stdin, say, wait_ns)
-
-
-def _waited_ns(wait: str) -> int:
-    from harness.errors import SpecError
-    from harness.units import parse_duration
-
-    try:
-        return parse_duration(wait)
-    except ValueError as exc:
-        raise SpecError(f"--wait: {exc}") from exc
 
 
 @contextmanager

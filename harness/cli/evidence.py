@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.given import duration_of
 from harness.cli.output import JsonFlag, say, show_json, show_rows
 from harness.model.verdict import EXIT_CODES, Verdict
 from harness.units import format_duration
@@ -74,13 +74,9 @@ def _write_portfolio(rows: tuple[RunRow, ...], name: str | None, reports: Path, 
     """The page of all that was run, and of all that the project's folders say could be. Raises SpecError, StoreError."""
     from harness.cli.scheduling import project_dues
     from harness.drill.portfolio import Portfolio, render_portfolio
-    from harness.errors import SpecError, StoreError
-    from harness.units import parse_duration
+    from harness.store.whole import write_whole
 
-    try:
-        fresh_ns = parse_duration(fresh)
-    except ValueError as exc:
-        raise SpecError(f"--fresh: {exc}") from exc
+    fresh_ns = duration_of("--fresh", fresh)
     now = datetime.now(UTC)
     made = Portfolio(
         rows=rows,
@@ -90,13 +86,7 @@ def _write_portfolio(rows: tuple[RunRow, ...], name: str | None, reports: Path, 
         fresh_ns=fresh_ns,
     )
     path = reports / "index.html"
-    try:
-        reports.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(".index.html.draft")
-        draft.write_text(render_portfolio(made), encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as exc:
-        raise StoreError(f"{path}: cannot write: {exc.strerror}") from exc
+    write_whole(path, render_portfolio(made), make_folder=True)
     return path
 
 

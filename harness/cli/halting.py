@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.given import duration_of
 from harness.cli.output import JsonFlag, say, show_json
 from harness.errors import UnsafeError
 from harness.model.verdict import EXIT_CODES, Verdict
@@ -38,14 +39,9 @@ def halt(
 
     A conductor that no longer answers (stopped, hung) is relieved by its reaper, which puts the faults back by itself.
     """
-    from harness.errors import SpecError
     from harness.run.lock import live_runs
-    from harness.units import parse_duration
 
-    try:
-        limit_s = parse_duration(within) / 1e9
-    except ValueError as exc:
-        raise SpecError(f"--within: {exc}") from exc
+    limit_s = duration_of("--within", within) / 1e9
     chosen = _choose([live for live in live_runs() if live.alive], run)
     os.kill(chosen.pid, signal.SIGINT)
     say(f"{chosen.run_id}: asked pid {chosen.pid} to stop; waiting until everything is put back")

@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.drills import find_drill, group, is_drill, load_drill_named, planned
 from harness.cli.evidence import ReportsOption
+from harness.cli.given import duration_of
 from harness.cli.output import JsonFlag, say, show_json, show_rows
 
 if TYPE_CHECKING:
@@ -83,12 +84,8 @@ def _due_now(drill: Drill, within: str, now: datetime) -> int:
     from harness.drill.schedule import due_since
     from harness.errors import SpecError
     from harness.model.verdict import EXIT_CODES, Verdict
-    from harness.units import parse_duration
 
-    try:
-        span = timedelta(microseconds=parse_duration(within) / 1_000)
-    except ValueError as exc:
-        raise SpecError(f"--due-within: {exc}") from exc
+    span = timedelta(microseconds=duration_of("--due-within", within) / 1_000)
     if drill.schedule is None:
         raise SpecError(f"{drill.source}: drill {drill.name} has no `schedule:`")
     since = due_since(drill.schedule, now)

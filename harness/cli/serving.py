@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.drills import group, is_drill, load_drill_named
 from harness.cli.evidence import ReportsOption
+from harness.cli.given import duration_of
 from harness.cli.output import JsonFlag, say, show_json
 
 if TYPE_CHECKING:
@@ -48,15 +49,11 @@ def serve(
     import secrets
 
     from harness.errors import SpecError
-    from harness.units import parse_duration
 
     given = token or secrets.token_urlsafe(24)
     if len(given) < 16:
         raise SpecError("--token: at least 16 characters")
-    try:
-        parse_duration(wait)
-    except ValueError as exc:
-        raise SpecError(f"--wait: {exc}") from exc
+    duration_of("--wait", wait)
     if answers is not None and not answers.is_file():
         raise SpecError(f"--answers: no file {str(answers)!r}")
     reports.mkdir(parents=True, exist_ok=True)
