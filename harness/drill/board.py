@@ -66,11 +66,11 @@ class Board:
     """
 
     now: datetime
-    live: tuple[Live, ...]
-    drills: tuple[DrillLine, ...]
-    rows: tuple[RunRow, ...]
     key: str
-    starts_due: bool
+    live: tuple[Live, ...] = ()
+    drills: tuple[DrillLine, ...] = ()
+    rows: tuple[RunRow, ...] = ()
+    starts_due: bool = False
     asked: Asked | None = None
     said: str = ""
 

@@ -124,16 +124,17 @@ class Runner:
                 self.begun[name] = now
                 return
 
+    def glance(self, key: str, now: datetime) -> Board:
+        """What is under way and what is asked, now: cheap enough to be looked at every two seconds."""
+        return Board(now=now, key=key, live=self._live(), asked=asked_on(self.project.reports / DESK))
+
     def board(self, key: str, now: datetime, said: str = "") -> Board:
-        """All that the page shows, now."""
+        """All that the page shows, now: plans every drill and reads the index of runs."""
         past = earlier_drills(self.project.reports)
-        return Board(
-            now=now,
-            live=self._live(),
-            asked=asked_on(self.project.reports / DESK),
+        return replace(
+            self.glance(key, now),
             drills=tuple(self._drill(name, plan, past, now) for name, plan in self.project.plans()),
             rows=index_runs(self.project.reports, kind=None),
-            key=key,
             starts_due=self.starts_due,
             said=said,
         )

@@ -68,11 +68,11 @@ class _Site:
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """What is under way alone, for the page's script."""
-        return self._html(render_live(await asyncio.to_thread(self._runner.board, self._key, datetime.now(UTC))))
+        return self._html(render_live(await asyncio.to_thread(self._runner.glance, self._key, datetime.now(UTC))))
 
     async def asked(self, request: web.Request) -> web.StreamResponse:
         """The question that waits for a person, alone, for the page's script."""
-        return self._html(render_asked(await asyncio.to_thread(self._runner.board, self._key, datetime.now(UTC))))
+        return self._html(render_asked(await asyncio.to_thread(self._runner.glance, self._key, datetime.now(UTC))))
 
     async def form(self, request: web.Request) -> web.StreamResponse:
         """Answer a step, halt a run, start a rehearsal, approve a plan; then back to the page, which says what came of it."""
