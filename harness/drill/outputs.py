@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from harness.drill.page import render_drill_html, took
 from harness.errors import HarnessBug
-from harness.model.control import Mapping as Controls
+from harness.model.control import Controls
 from harness.model.drill_result import DrillResult, DrillStepResult
 from harness.model.verdict import Status, Verdict
 from harness.report.junit import Suite

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from harness.drill.coverage import coverage_table, instant
 from harness.drill.steps_chart import steps_figure
-from harness.model.control import Mapping
+from harness.model.control import Controls
 from harness.model.drill_result import DrillResult, DrillRun, DrillStepResult
 from harness.model.verdict import Status
 from harness.report.controls import controls_part
@@ -20,7 +20,7 @@ from harness.units import NS_PER_S, format_duration
 __all__ = ["drill_sections", "found", "render_drill_html", "took"]
 
 
-def render_drill_html(result: DrillResult, controls: Mapping | None = None) -> str:
+def render_drill_html(result: DrillResult, controls: Controls | None = None) -> str:
     """One page: offline, readable without CSS and JavaScript, the same text for the same input."""
     run = result.run
     facts = (
@@ -44,7 +44,7 @@ def render_drill_html(result: DrillResult, controls: Mapping | None = None) -> s
     )
 
 
-def drill_sections(result: DrillResult, controls: Mapping | None = None) -> tuple[Section, ...]:
+def drill_sections(result: DrillResult, controls: Controls | None = None) -> tuple[Section, ...]:
     """The parts of the page, in order: what managers ask first, then what happened."""
     not_shown = tuple(Note(lines=(clean(line),)) for line in result.not_shown)
     sections = (

@@ -18,7 +18,7 @@ from harness.drill.outputs import outputs_of
 from harness.drill.plan import DrillPlan, dump_drill_plan, load_drill_plan
 from harness.drill.record import Record, read_record
 from harness.errors import SpecError, StoreError
-from harness.model.control import Mapping
+from harness.model.control import Controls
 from harness.model.drill_result import Approval, Covered, DrillFinding, DrillResult, Mode
 from harness.run.controls import keep_controls, kept_controls
 from harness.store.index import index_runs
@@ -37,7 +37,7 @@ class Setting:
     reports: Path
     started: datetime
     approvals: tuple[Approval, ...] = ()
-    controls: Mapping | None = None
+    controls: Controls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Control", "Evidence", "Mapping"]
+__all__ = ["Control", "Controls", "Evidence"]
 
 Evidence = Literal[
     "disruption",
@@ -32,7 +32,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapping:
+class Controls:
     """The mapping of a project: its controls, beside those that are shipped, or (`shipped` False) in their place."""
 
     controls: tuple[Control, ...] = ()

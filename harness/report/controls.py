@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from harness.model.control import Control, Mapping
+from harness.model.control import Control, Controls
 from harness.model.result import Result
 from harness.model.verdict import CheckVerdict, Verdict
 from harness.report.page import Cell, Column, Section, Table
@@ -60,18 +60,18 @@ def evidence_of(result: Result) -> tuple[str, ...]:
     return tuple(kind for kind, there in found.items() if there)
 
 
-def merged(own: Mapping) -> tuple[Control, ...]:
+def merged(own: Controls) -> tuple[Control, ...]:
     """The project's controls after the shipped ones that it keeps: one of the same framework and number replaces those."""
     named = {(one.framework, one.control) for one in own.controls}
     kept = [one for one in controls() if own.shipped and (one.framework, one.control) not in named]
     return (*kept, *own.controls)
 
 
-def controls_part(found: Collection[str], own: Mapping | None = None) -> Section | None:
+def controls_part(found: Collection[str], own: Controls | None = None) -> Section | None:
     """The controls that at least one sort of evidence here supports; None when there is no evidence."""
     words = evidence_words()
     rows = []
-    for one in merged(own or Mapping()):
+    for one in merged(own or Controls()):
         here = [words[kind] for kind in one.by if kind in found]
         lacking = [words[kind] for kind in one.by if kind not in found]
         if here:
@@ -90,6 +90,6 @@ def controls_part(found: Collection[str], own: Mapping | None = None) -> Section
     return Section(anchor="controls", title="Controls", lead=_LEAD, blocks=(table,))
 
 
-def controls_section(result: Result, own: Mapping | None = None) -> Section | None:
+def controls_section(result: Result, own: Controls | None = None) -> Section | None:
     """The section of a run's report."""
     return controls_part(evidence_of(result), own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model.control import Mapping
+from harness.model.control import Controls
 from harness.model.measured import Interval
 from harness.model.verdict import Verdict
 
@@ -47,4 +47,4 @@ class ReportExtras:
     manifest_hash: str | None = None
     comparable: tuple[ComparableRun, ...] = ()
     logs: tuple[LogTail, ...] = ()
-    controls: Mapping | None = None
+    controls: Controls | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.errors import SpecError
-from harness.model.control import Control, Evidence, Mapping
+from harness.model.control import Control, Controls, Evidence
 from harness.spec.decode import decode
 from harness.spec.report import At, Report
 from harness.spec.scalars import Doc, Text
@@ -36,7 +36,7 @@ class ControlsDoc(Doc):
     )
 
 
-def load_controls(path: Path) -> Mapping:
+def load_controls(path: Path) -> Controls:
     """The mapping in a document. Raises SpecError for every problem."""
     report = Report()
     at = At(node=read(path), path="")
@@ -54,4 +54,4 @@ def load_controls(path: Path) -> Mapping:
         Control(framework=one.framework, edition=one.edition, control=one.control, asks=one.asks, by=tuple(one.by))
         for one in doc.controls
     )
-    return Mapping(controls=tuple(controls), shipped=doc.shipped)
+    return Controls(controls=tuple(controls), shipped=doc.shipped)

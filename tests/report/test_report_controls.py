@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from harness.errors import SpecError
-from harness.model.control import Evidence, Mapping
+from harness.model.control import Controls, Evidence
 from harness.report.controls import controls, controls_part, evidence_of, evidence_words, merged
 from harness.report.extras import ReportExtras
 from harness.report.html import render_html
@@ -24,7 +24,7 @@ controls:
 """
 
 
-def own(folder: Path, text: str = OWN) -> Mapping:
+def own(folder: Path, text: str = OWN) -> Controls:
     path = folder / "controls.yaml"
     path.write_text(text)
     return load_controls(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError, StoreError
-from harness.model.control import Control, Mapping
+from harness.model.control import Control, Controls
 from harness.run.controls import CONTROLS, keep_controls, kept_controls, project_controls
 from harness.store.rundir import RunDir
 
@@ -23,7 +23,7 @@ def test_they_are_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path(CONTROLS).write_text(TEXT)
     control = Control(framework="House", edition="3", control="R-7", asks="x", by=("data",))
     own = project_controls()
-    assert own == Mapping(controls=(control,), shipped=False)
+    assert own == Controls(controls=(control,), shipped=False)
     run_dir = RunDir.create(tmp_path / "reports", "day", datetime.now(UTC))
     keep_controls(run_dir, None)
     assert kept_controls(run_dir) is None
