@@ -5,7 +5,6 @@ Nothing is PASS by default: a gap in the record, in the load or in the witness i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +22,17 @@ from harness.measure.good import steady_span
 from harness.measure.series import series
 from harness.model.measured import Measures
 from harness.model.plan import Plan
-from harness.model.result import Audited, CheckResult, Exposure, FaultResult, Provenance, Result, RunFacts, Safety
+from harness.model.result import (
+    Audited,
+    CheckResult,
+    Exposure,
+    FaultResult,
+    Provenance,
+    Result,
+    RunFacts,
+    Safety,
+    zero_of,
+)
 from harness.model.verdict import EXIT_CODES, CheckVerdict, Verdict, worst
 
 __all__ = ["Inputs", "judge", "matches_expectation", "run_facts", "safety_of", "status_of"]
@@ -52,6 +61,7 @@ def judge(
     judged = objectives(case, trust)
     faults = tuple(_exposed(case, fault) for fault in fault_results(history, plan))
     steps = step_results(history, plan)
+    zero = zero_of(measures.recovery, faults)
     why = reasons(case, judged, (faults, steps), known, given.safety or Safety())
     verdict = worst(reason.verdict for reason in why) if why else Verdict.PASS
     return Result(
@@ -67,20 +77,13 @@ def judge(
         steps=steps,
         phases=phase_spans(history),
         marks=marks(history.events),
-        series=series(history, plan, _edge_ns(measures, faults)),
+        series=series(history, plan, 0 if zero is None else zero[0]),
         validity=known,
         safety=given.safety or safety_of(history, faults),
         findings=findings(case, judged, why, known),
         not_shown=not_shown(case),
         t0_ns=t0_ns(history),
     )
-
-
-def _edge_ns(measures: Measures, faults: Sequence[FaultResult]) -> int:
-    """Where pictures have their zero: the effect from which recovery counts, else the first; 0 without any."""
-    if measures.recovery.effect is not None:
-        return measures.recovery.effect.lo_ns
-    return min((fault.effect.lo_ns for fault in faults if fault.effect is not None), default=0)
 
 
 def _exposed(case: Case, fault: FaultResult) -> FaultResult:

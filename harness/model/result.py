@@ -5,11 +5,12 @@ All instants are ns since the run's origin, all ratios 0..1, absent is null. Wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from harness.model.measured import Interval, Measures, Value
+from harness.model.measured import Interval, Measures, Recovery, Value
 from harness.model.verdict import CheckVerdict, Status, Verdict
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "StepResult",
     "TimelineMark",
     "Validity",
+    "zero_of",
 ]
 
 RESULT_SCHEMA = "blackstart/result/1"
@@ -114,6 +116,16 @@ class FaultResult(Value):
     exposure: Exposure | None = None
     expect_no_impact: bool = False
     error: str | None = None
+
+
+def zero_of(recovery: Recovery, faults: Sequence[FaultResult]) -> tuple[int, str | None] | None:
+    """T+0 of a run and the fault whose it is: the effect from which recovery counts, else the first; None without any.
+
+    An effect of several faults together, or of a load, has no fault's name.
+    """
+    if recovery.effect is not None:
+        return recovery.effect.lo_ns, recovery.from_fault
+    return min(((fault.effect.lo_ns, fault.id) for fault in faults if fault.effect is not None), default=None)
 
 
 class StepResult(Value):

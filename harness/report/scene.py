@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.model.measured import Disruption, Interval
-from harness.model.result import FaultResult, Result
+from harness.model.result import FaultResult, Result, zero_of
 from harness.report.numbers import at_text
 from harness.units import NS_PER_S, format_duration
 
@@ -84,14 +84,10 @@ def is_moment(fault: FaultResult) -> bool:
 
 
 def _zero(result: Result) -> tuple[int, str]:
-    recovery = result.measures.recovery
-    if recovery.effect is not None:
-        name = f"fault {recovery.from_fault}" if recovery.from_fault else "the fault"
-        return recovery.effect.lo_ns, f"T+0 is when {name} took effect"
-    effects = [(fault.effect.lo_ns, fault.id) for fault in result.faults if fault.effect is not None]
-    if effects:
-        at_ns, name = min(effects)
-        return at_ns, f"T+0 is when fault {name} took effect"
+    zero = zero_of(result.measures.recovery, result.faults)
+    if zero is not None:
+        at_ns, name = zero
+        return at_ns, f"T+0 is when {f'fault {name}' if name else 'the fault'} took effect"
     if result.t0_ns is not None:
         return result.t0_ns, "T+0 is the end of the steady state"
     return 0, "T+0 is the start of the run"
