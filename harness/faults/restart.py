@@ -65,7 +65,7 @@ class Restart:
         else:
             await host.stop(self._grace_ns)
         self._gone_ns = world.clock.now_ns()
-        await world.clock.sleep_until(world.clock.now_ns() + self.params.down)
+        await world.clock.sleep_until(self._gone_ns + self.params.down)
         await host.start()
 
     async def witness(self, state: InstanceFaultState, world: World) -> Evidence:

@@ -6,9 +6,8 @@ A run of ten million ops has thirty-five columns, of which a measure reads eight
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +42,14 @@ class Columns(Protocol):
         ...
 
 
+class _Group(NamedTuple):
+    """A row group: its file, its place in there, how many rows it has."""
+
+    file: Path
+    place: int
+    rows: int
+
+
 class HeldColumns:
     """The columns of an Arrow table, put in order."""
 
@@ -66,12 +73,12 @@ class StoredColumns:
     def __init__(self, files: Sequence[Path]) -> None:
         """Raises StoreError for a damaged or foreign file, naming it; so do the others, for what only shows later."""
         self._files = tuple(files)
-        self._groups = [_groups(file) for file in self._files]
+        self._groups = [group for file in self._files for group in _groups(file)]
         self._order = _order(*(self._read(name) for name in _ORDER))
         self._kept: dict[str, pa.ChunkedArray] = {}
 
     def __len__(self) -> int:
-        return sum(map(sum, self._groups))
+        return sum(group.rows for group in self._groups)
 
     def column(self, name: str) -> pa.ChunkedArray:
         found = self._kept.get(name)
@@ -88,22 +95,16 @@ class StoredColumns:
 
         places = np.asarray(at if self._order is None else np.asarray(self._order)[at], dtype=np.int64)
         wanted = np.argsort(places, kind="stable")
-        ends = np.cumsum([rows for groups in self._groups for rows in groups], dtype=np.int64)
+        ends = np.cumsum([group.rows for group in self._groups], dtype=np.int64)
         inside = np.searchsorted(ends, places[wanted], side="right")
         parts = []
         for number in np.unique(inside).tolist():
-            file, group = self._numbered[number]
-            begin = ends[number] - self._groups[file][group]
-            parts.append(_read(self._files[file], None, group).take(places[wanted][inside == number] - begin))
+            group = self._groups[number]
+            begin = ends[number] - group.rows
+            parts.append(_read(group.file, None, group.place).take(places[wanted][inside == number] - begin))
         if not parts:
             return arrow_schema().empty_table()
-        back = np.empty(len(wanted), dtype=np.int64)
-        back[wanted] = np.arange(len(wanted))
-        return pa.concat_tables(parts).unify_dictionaries().take(back)
-
-    @cached_property
-    def _numbered(self) -> list[tuple[int, int]]:
-        return [(file, group) for file, groups in enumerate(self._groups) for group in range(len(groups))]
+        return pa.concat_tables(parts).unify_dictionaries().take(np.argsort(wanted))
 
     def _read(self, name: str) -> pa.ChunkedArray:
         import pyarrow as pa
@@ -132,8 +133,8 @@ def _order(intended: pa.ChunkedArray, ops: pa.ChunkedArray) -> Any:
     return order.cast(pa.int32()) if len(order) < 2**31 else order
 
 
-def _groups(file: Path) -> list[int]:
-    """The rows of each row group. Raises StoreError when the file is no history."""
+def _groups(file: Path) -> list[_Group]:
+    """The row groups of a file. Raises StoreError when the file is no history."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -142,7 +143,9 @@ def _groups(file: Path) -> list[int]:
         missing = [name for name, _, _ in COLUMNS if name not in _LATER and name not in opened.schema_arrow.names]
         if missing:
             raise StoreError(f"{file}: not a readable history: no column {missing[0]!r}")
-        return [opened.metadata.row_group(place).num_rows for place in range(opened.num_row_groups)]
+        return [
+            _Group(file, place, opened.metadata.row_group(place).num_rows) for place in range(opened.num_row_groups)
+        ]
     except (pa.ArrowException, OSError) as exc:
         raise StoreError(f"{file}: not a readable history: {exc}") from exc
 

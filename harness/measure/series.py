@@ -36,10 +36,8 @@ def series(history: History, plan: Plan, edge_ns: int = 0) -> Series:
         return Series(bucket_ns=BUCKETS_NS[0])
     begin, end = int(graded.intended_ns[0]), int(graded.intended_ns[-1])
     report = load_report(history)
-    closed = (
-        report is not None and report.closed_loop
-    )  # its pauses are told apart from its health, see `begun_per_100ms`
-    fewest = 0 if closed else FEWEST_OPS
+    closed = report is not None and report.closed_loop
+    fewest = 0 if closed else FEWEST_OPS  # a closed loop's pauses are told apart from its health, see `begun_per_100ms`
     finest = max((end - begin) / (MOST_BUCKETS - 1), (end - begin) * fewest / len(graded))
     bucket_ns = next((size for size in BUCKETS_NS if size > finest), BUCKETS_NS[-1])
     zero = begin - (begin - edge_ns) % bucket_ns
@@ -71,16 +69,8 @@ def series(history: History, plan: Plan, edge_ns: int = 0) -> Series:
         regions={name: counted(graded.good & (regions == code)) for code, name in enumerate(region_names)},
         prober_good=tuple(np.bincount(probe_place[inside & probes.good], minlength=total).tolist()),
         prober_bad=tuple(np.bincount(probe_place[inside & probes.bad], minlength=total).tolist()),
-        begun_per_100ms=_begun(history, graded.intended_ns - zero),
+        begun_per_100ms=tuple(np.bincount((graded.intended_ns - zero) // FINE_NS).tolist()) if closed else (),
     )
-
-
-def _begun(history: History, since_ns: Ints) -> tuple[int, ...]:
-    """Ops begun per 100 ms in a closed loop; empty for an open one, whose arrivals wait for nobody."""
-    report = load_report(history)
-    if report is None or not report.closed_loop:
-        return ()
-    return tuple(np.bincount(since_ns // FINE_NS).tolist())
 
 
 def silence(begun: Sequence[int]) -> tuple[int, int, int]:

@@ -106,8 +106,9 @@ def slices_section(result: Result) -> Section:
     )
     rows = [_slice_row("the whole", whole), *(_slice_row(_slice_name(part.slice), part) for part in ranked)]
     unplaced = max((part.unplaced for part in ranked), default=0)
-    worst = f"The worst slice {'may be' if unplaced else 'is'} {_slice_name(ranked[0].slice)}." if ranked else ""
-    lead = worst or "No slices were measured."
+    lead = "No slices were measured."
+    if ranked:
+        lead = f"The worst slice {'may be' if unplaced else 'is'} {_slice_name(ranked[0].slice)}."
     if unplaced:
         lead += f" Of up to {unplaced:,} operations that were not served nothing says to which they belong."
     heads = ("Slice", "#Valid", "#Bad", "#Availability", "Recovery", "After the return", "#Lost writes")
