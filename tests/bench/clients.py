@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.finding import Finding
+from tests.ports import free_port
 
-__all__ = ["clients", "free_port", "listening", "nginx"]
+__all__ = ["clients", "listening", "nginx"]
 
 ROUNDS, USERS, SECONDS = 3, 16, 2.0
 KINDS = ("lean", "lean-recorded", "aiohttp-recorded", "locust")
@@ -74,13 +75,6 @@ def nginx() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(timeout=10)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def listening(port: int) -> None:

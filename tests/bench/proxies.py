@@ -18,8 +18,9 @@ from pathlib import Path
 import uvloop
 
 from harness.load.lean import LeanClient
-from tests.bench.clients import free_port, listening, nginx
+from tests.bench.clients import listening, nginx
 from tests.bench.finding import Finding
+from tests.ports import free_port
 
 __all__ = ["proxies"]
 

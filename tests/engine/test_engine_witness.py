@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.run.small import Small
 from tests.run.watched import EXPERIMENT, STACK, origin_ns
 
@@ -30,8 +30,7 @@ ThreadingHTTPServer(("0.0.0.0", 8080), Ok).serve_forever()
 
 
 def test_the_engine_told_of_the_death_and_the_return_that_are_stated(yard: Any, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     name = yard.make(entrypoint=["python3", "-c", HTTPD], publish={8080: ("127.0.0.1", port)})
     bystander = yard.make(entrypoint=["python3", "-c", HTTPD])
     start = STACK.index("    host:")

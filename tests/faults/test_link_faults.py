@@ -27,6 +27,7 @@ from harness.registry import catalog
 from harness.run.clock import MonotonicClock
 from harness.run.world import RunWorld
 from harness.testing.conformance import check_injector
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 
@@ -219,9 +220,7 @@ def toxiproxy_server() -> Iterator[str]:
     binary = os.environ.get("TOXIPROXY_SERVER") or shutil.which("toxiproxy-server")
     if binary is None:
         pytest.skip("needs Shopify's toxiproxy-server on PATH, or TOXIPROXY_SERVER")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [binary, "-host", "127.0.0.1", "-port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

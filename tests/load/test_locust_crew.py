@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from harness.load.locust_crew import Crew
 from harness.load.locust_engine import LocustEngine
 from harness.model.arrivals import arrival_json
 from harness.model.experiment import ArrivalSpec, LocustCrew
+from tests.ports import free_port
 
 MS, S = 1_000_000, 1_000_000_000
 LOCUSTFILE = """\
@@ -180,9 +180,7 @@ async def test_three_workers_of_which_one_is_killed(target: Any, locust: Any) ->
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs a clock of its own: root, unshare"
 )
 async def test_a_worker_with_another_clock_joins_by_master_host(target: Any, locust: Any) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     run = locust(target().url, LocustCrew(remote=1, bind=f"127.0.0.1:{port}"))
     # what README says for another machine; its CLOCK_MONOTONIC is a thousand hours ahead of ours
     command = ["unshare", "--time", "--monotonic", "3600000", "--kill-child", sys.executable, "-m", "locust"]

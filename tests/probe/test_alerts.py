@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from harness.errors import UnsafeError
 from harness.model.ports import StackSignal
 from harness.probe.alerts import AlertReceiver
+from tests.ports import free_port
 
 
 class Ticks:
@@ -62,9 +62,7 @@ def alert(status: str = "firing", region: str = "eu", starts: str = "1999-01-01T
 
 
 def free_url() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}/alerts"
+    return f"http://127.0.0.1:{free_port()}/alerts"
 
 
 class Received:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -14,6 +13,7 @@ import pytest
 from harness.model.ports import ProbeSample
 from harness.model.wiring import Wiring
 from harness.probe.prometheus import KIND, PrometheusProbe
+from tests.ports import free_port
 from tests.probe.probe_server import answering, ok, serving
 
 SECOND_NS = 1_000_000_000
@@ -67,9 +67,7 @@ async def test_a_real_server_answers(tmp_path: Path) -> None:
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip("no prometheus on PATH: install Debian's package prometheus")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = tmp_path / "prometheus.yml"
     job = f"[{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]"
     config.write_text(f"global: {{scrape_interval: 200ms}}\nscrape_configs: {job}\n")

@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.ports import free_port
+
 LIMIT_S = 10.0
 
 
@@ -99,9 +101,7 @@ def running_toxiproxy() -> Iterator[SimpleNamespace]:
     binary = shutil.which("toxiproxy-server")
     if binary is None:
         pytest.skip("needs Shopify's toxiproxy-server on PATH")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [binary, "-host", "127.0.0.1", "-port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -14,6 +14,8 @@ import time
 
 import pytest
 
+from tests.ports import free_port
+
 pytestmark = pytest.mark.live
 
 
@@ -554,12 +556,6 @@ def test_a_one_way_partition_lets_the_other_way_pass(api, upstream, dial, tools)
 
 
 # --- refusal
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def test_without_mirroring_a_dead_upstream_accepts_and_ends(api, dial):

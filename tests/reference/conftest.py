@@ -8,7 +8,6 @@ import ctypes
 import hashlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,18 +19,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.ports import free_port
+
 REGIONS = {"eu-west": "eu", "us-east": "us"}
 _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Link:

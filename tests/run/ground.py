@@ -19,6 +19,7 @@ from pathlib import Path
 from harness.proxy.client import PlainLinks
 from harness.proxy.launch import proxy_command, wait_for_proxy
 from tests.engine import base_image
+from tests.ports import free_port
 
 SERVER = Path(__file__).with_name("answering.py")
 QUICK = f"{sys.executable}, -S, -E, {SERVER}"
@@ -281,13 +282,6 @@ def answers(port: int) -> bool:
         return False
     finally:
         asked.close()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def wait_until(done: Callable[[], bool], limit_s: float) -> float | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.run.small import Small
 from tests.run.watched import EXPERIMENT, STACK, origin_ns
 
@@ -26,8 +26,7 @@ def outage(rows: list[tuple[int, int, bool]]) -> tuple[tuple[int, int], tuple[in
 
 
 def test_a_second_prober_saw_the_outage_that_is_stated(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     small = Small(tmp_path / "shop", stack=STACK.replace("PORT", str(port)), experiment=EXPERIMENT)
     with subprocess.Popen(
         [sys.executable, "-I", PROBER, str(port), "/items"], stdout=subprocess.PIPE, text=True

@@ -19,7 +19,8 @@ from harness.registry import catalog
 from harness.run.aftermath import resolve
 from harness.run.journal import Intent, Journal, JournalView, Opened
 from harness.stacks.pid import PidHost
-from tests.run.ground import QUICK, free_port, state_of, wait_until
+from tests.ports import free_port
+from tests.run.ground import QUICK, state_of, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

@@ -15,7 +15,8 @@ import pytest
 
 from harness.run.journal import JournalView
 from harness.run.process import is_alive
-from tests.run.ground import QUICK, free_port, state_of, wait_until
+from tests.ports import free_port
+from tests.run.ground import QUICK, state_of, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(240)]
 
