@@ -19,23 +19,30 @@ __all__ = ["Tally", "set_full", "total_queue"]
 class Tally:
     """Class of finding -> (element, the id of the call that shows it). `stable` counts elements that stayed.
 
-    `stale_ns`: for each element that came late, how long after its acknowledgement it was still missed.
+    Of sets, how long after an element was known: `stable_ns`, until no read missed it any more (0: none ever did), for each
+    that stayed; `stale_ns`, the same for those that a read did miss; `lost_ns`, until the last read that shows it began (0:
+    none did), for each that is gone.
     """
 
     findings: dict[str, list[tuple[Any, int]]] = field(default_factory=dict)
     stable: int = 0
     never_read: int = 0
+    stable_ns: list[int] = field(default_factory=list)
     stale_ns: list[int] = field(default_factory=list)
+    lost_ns: list[int] = field(default_factory=list)
     sent: int = 0
 
     @property
     def outcome(self) -> dict[str, int]:
-        """How many were stable, lost, stale and never read (of how many), and how late the stale ones came, in ns; the most and
-        the middle one. No latency where nothing came late."""
-        late = sorted(self.stale_ns)
+        """How many were stable, lost, stale and never read (of how many), and the latencies in ns: the middle one and the most.
+        None of a sort that has no element."""
         counts = {kind: len(self.findings.get(kind, ())) for kind in ("lost", "stale", "duplicated", "phantom")}
         found = {"sent": self.sent, "stable": self.stable} | counts | {"never_read": self.never_read}
-        return found | ({"stale_p50_ns": late[(len(late) - 1) // 2], "stale_max_ns": late[-1]} if late else {})
+        for kind, each in (("stable", self.stable_ns), ("stale", self.stale_ns), ("lost", self.lost_ns)):
+            if each:
+                late = sorted(each)
+                found |= {f"{kind}_p50_ns": late[(len(late) - 1) // 2], f"{kind}_max_ns": late[-1]}
+        return found
 
     def add(self, kind: str, element: Any, call: int) -> None:
         self.findings.setdefault(kind, []).append((element, call))
@@ -46,7 +53,6 @@ class _Element:
     call: Call
     known_ns: int | None = None
     seen: Call | None = None
-    missed: Call | None = None
 
 
 def set_full(calls: Sequence[Call]) -> Tally:
@@ -81,13 +87,18 @@ def set_full(calls: Sequence[Call]) -> Tally:
             tally.never_read += 1
             continue
         missed = [read for read, values in shown if read.call_ns > known_ns and value not in values]
-        if not missed:
-            tally.stable += element.seen is not None
-            tally.never_read += element.seen is None
+        if not missed and element.seen is None:
+            tally.never_read += 1
+        elif not missed:
+            tally.stable += 1
+            tally.stable_ns.append(0)
         elif element.seen is None or element.seen.call_ns < missed[-1].call_ns:
             tally.add("lost", value, missed[-1].id)
+            tally.lost_ns.append(0 if element.seen is None else max(0, element.seen.call_ns - known_ns))
         else:
-            tally.stale_ns.append(missed[-1].call_ns - known_ns)
+            late_ns = missed[-1].call_ns - known_ns
+            tally.stable_ns.append(late_ns)
+            tally.stale_ns.append(late_ns)
             tally.add("stale", value, missed[-1].id)
     return tally
 

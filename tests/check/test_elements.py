@@ -33,17 +33,25 @@ def test_every_element_has_one_fate_and_stale_ones_their_latency() -> None:
     tally = set_full(SET)
     assert tally.outcome == {
         "sent": 5, "stable": 1, "lost": 1, "stale": 1, "duplicated": 0, "phantom": 0, "never_read": 2,
-        "stale_p50_ns": 60, "stale_max_ns": 60,
+        "stable_p50_ns": 0, "stable_max_ns": 60, "stale_p50_ns": 60, "stale_max_ns": 60, "lost_p50_ns": 10, "lost_max_ns": 10,
     }  # fmt: skip
     assert tally.findings == {"lost": [("gone", 7)], "stale": [("late", 6)]}
     # Missed last by the read that began at 70, known since 10.
     assert tally.stale_ns == [60]
+    # Shown last by the read that began at 30, known since 20.
+    assert tally.lost_ns == [10]
 
 
 def test_twice_in_one_read_and_from_nowhere() -> None:
     tally = set_full([call(1, "add", 0, 1, "a"), call(2, "read", 2, 3, out=("a", "a", "x"))])
     assert (tally.outcome["duplicated"], tally.outcome["phantom"], tally.outcome["stable"]) == (1, 1, 1)
     assert "stale_max_ns" not in tally.outcome
+    assert tally.outcome["stable_max_ns"] == 0
+
+
+def test_what_no_read_ever_showed_was_lost_at_once() -> None:
+    tally = set_full([call(1, "add", 0, 10, "a"), call(2, "add", 0, 10, "b"), call(3, "read", 20, 25, out=("b",))])
+    assert (tally.outcome["lost"], tally.lost_ns) == (1, [0])
 
 
 def test_a_queue_tells_the_fates_of_its_messages() -> None:
