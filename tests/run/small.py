@@ -75,12 +75,16 @@ class Buyer(HttpUser):
 
 @dataclass
 class Small:
-    """A folder with a stack, an experiment and a load profile; each may be changed before it is run."""
+    """A folder with a stack, an experiment and a load profile; each may be changed before it is run.
+
+    `inside`: a command that runs another, which `blackstart run` is handed to.
+    """
 
     folder: Path
     stack: str = STACK
     experiment: str = EXPERIMENT
     profile: str = PROFILE
+    inside: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -98,7 +102,7 @@ class Small:
         ):
             (self.folder / name).write_text(text)
         return subprocess.Popen(
-            [BLACKSTART, "run", "experiment.yaml", "--json", *flags],
+            [*self.inside, BLACKSTART, "run", "experiment.yaml", "--json", *flags],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
