@@ -359,6 +359,7 @@ def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Small
         if sum(map(len, texts)) > _NUMBERED or begin + _TAKEN_APART >= len(rows):
             numbers.append(_numbers(pa.chunked_array(texts, type=pa.string()), seen))
             texts.clear()
+            pa.default_memory_pool().release_unused()  # else the texts of one round lie beside those of the next
     found = np.concatenate(numbers) if numbers else np.zeros(0, dtype=np.int32)
     readable = length >= 0
     return found, np.concatenate([[0], np.cumsum(length[readable])]), readable

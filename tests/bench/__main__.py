@@ -206,25 +206,33 @@ def validating() -> Finding:
     )
 
 
-def checks() -> Finding:
+def checks() -> list[Finding]:
     """All checks of logs that search nothing, over a million operations, and reading these from their Parquet."""
     return _judging("logs", "eight checks of 10^6 ops: reading", 40)
 
 
-def zones() -> Finding:
+def zones() -> list[Finding]:
     """Linearizability of registers by zones, a million operations, and reading these from their Parquet."""
     return _judging("registers", "zones of 10^6 ops: reading", 6)
 
 
-def _judging(load: str, what: str, limit: float) -> Finding:
+def _judging(load: str, what: str, limit: float) -> list[Finding]:
     found = judged(load)
-    return Finding(
+    spent = Finding(
         what=what,
-        ours=f"{found.checks_cpu_s:.1f} s {found.peak_bytes / 1e6:.0f} MB",
+        ours=f"{found.checks_cpu_s:.1f} s",
         beside=f"{found.read_cpu_s:.1f} s",
         ratio=found.checks_cpu_s / found.read_cpu_s,
         limit=limit,
     )
+    held = Finding(
+        what="the same, peak memory: 1 GB",
+        ours=f"{found.peak_bytes / 1e6:.0f} MB",
+        beside="1000 MB",
+        ratio=found.peak_bytes / 1e9,
+        limit=1.0,
+    )
+    return [spent, held]
 
 
 def _wall(command: list[str]) -> float:
@@ -244,8 +252,8 @@ PARTS: dict[str, Callable[[], list[Finding]]] = {
     "outage": outage,
     "proxies": proxies,
     "streams": streams,
-    "checks": lambda: [checks()],
-    "zones": lambda: [zones()],
+    "checks": checks,
+    "zones": zones,
     "clients": clients,
     "million": histories,
     "footprint": footprint,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,8 @@ LOADS = {"logs": (logs, "log", LOGS), "registers": (registers, "register", ("lin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """Seconds to read the Parquet and for all the checks, by the clock and of processor time; the most memory ever held.
+    """Seconds to read every column of the Parquet and, in a process of its own, for all the checks, which read those that they ask
+    for: by the clock and of processor time; the most memory that the checks' process ever held.
 
     On a machine that others use too, processor time is what can be compared.
     """
@@ -125,36 +126,42 @@ class Judged:
 
 
 def judged(load: str) -> Judged:
-    """What it costs in a process of its own to read a million operations and to judge them."""
+    """What it costs to read a million operations, and what to judge them: two processes, so that neither has the other's memory."""
     import pyarrow.parquet as pq
 
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(LOADS[load][0](), Path(folder, "0.parquet"))
-        said = subprocess.run(
-            [sys.executable, "-m", "tests.bench.judging", load, folder], check=True, capture_output=True, text=True
-        )
-    return Judged(**json.loads(said.stdout))
+        return Judged(**_child("read", load, folder), **_child("judge", load, folder))
 
 
-def main(load: str, folder: str) -> None:
+def _child(what: str, load: str, folder: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.bench.judging", what, load, folder]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def read(folder: str) -> dict[str, float]:
+    """Read every column of what lies in a folder."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    assert OpTable.read(Path(folder)).arrow.num_rows
+    return {"read_s": time.perf_counter() - begun, "read_cpu_s": time.process_time() - cpu}
+
+
+def judge(load: str, folder: str) -> dict[str, float]:
     """Judge what lies in a folder; all must be valid."""
     _, model, names = LOADS[load]
     catalog()
-    begun, cpu = time.perf_counter(), time.process_time()
-    assert OpTable.read(Path(folder)).arrow.num_rows  # every column; what judges reads those that it asks for, again
-    history = History(ops=OpTable.read(Path(folder)), events=())
-    read_s, read_cpu_s = time.perf_counter() - begun, time.process_time() - cpu
     ground = context(model)
     begun, cpu = time.perf_counter(), time.process_time()
+    history = History(ops=OpTable.read(Path(folder)), events=())
     for name in names:
         result = run_check(history, CheckSpec(name=name, kind=name), ground, catalog())
         if result.verdict != "valid":
             raise RuntimeError(f"{name}: {result.sentence}, {result.why_unknown}")
     checks_s, checks_cpu_s = time.perf_counter() - begun, time.process_time() - cpu
-    peak = round(peak_gb() * 1e9)
-    found = Judged(read_s=read_s, checks_s=checks_s, read_cpu_s=read_cpu_s, checks_cpu_s=checks_cpu_s, peak_bytes=peak)
-    sys.stdout.write(json.dumps(asdict(found)))
+    return {"checks_s": checks_s, "checks_cpu_s": checks_cpu_s, "peak_bytes": round(peak_gb() * 1e9)}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    asked, which, where = sys.argv[1:]
+    sys.stdout.write(json.dumps(read(where) if asked == "read" else judge(which, where)))
