@@ -10,9 +10,10 @@ import json
 import sys
 from difflib import get_close_matches
 from hashlib import blake2b
+from importlib.machinery import SourceFileLoader
 from inspect import get_annotations, isclass, iscoroutinefunction
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 from harness.errors import Problem, SpecError
@@ -116,11 +117,19 @@ def _find(profile: str) -> type[User]:
     raise _wrong("load.profile", f"no class {name!r} in {path}", _near(name, users))
 
 
+class _AsWritten(SourceFileLoader):
+    """Without bytecode, which Python takes for that of a file changed within the second, where both are as long."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 def _module(path: Path, profile: str) -> ModuleType:
     if not path.is_file():
         raise _wrong("load.profile", f"no such file: {str(path)!r}", f"from profile {profile!r}")
     name = f"blackstart_profile_{blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_AsWritten(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # annotations are looked up there

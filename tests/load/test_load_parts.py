@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -253,6 +254,18 @@ def test_options_become_class_attributes_of_a_copy(profile: Callable[[str], str]
     )
     assert shop.model == "set" and shop.__name__ == "Shop"
     assert load_profile(path, {}).__dict__.get("items") is None
+
+
+def test_a_file_is_loaded_as_it_is_written_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written twice within a second, equally long: bytecode of the first would pass for that of the second."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file, run = tmp_path / "profile.py", "    async def run(self):\n        pass\n"
+    for word in ("one", "two"):
+        file.write_text(f"from harness.load import User\n\n\nclass Shop(User):\n    word = {word!r}\n\n{run}")
+        os.utime(file, (1_000_000, 1_000_000))
+        shop: Any = load_profile(f"{file}:Shop", {})
+        assert shop.word == word
+    assert [path.name for path in tmp_path.iterdir()] == ["profile.py"], "and leaves nothing beside it"
 
 
 def test_all_wrong_options_are_told_at_once(profile: Callable[[str], str]) -> None:
