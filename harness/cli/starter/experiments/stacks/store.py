@@ -1,13 +1,15 @@
 """A region's store: sets of items by key, in memory. Every item is sent to the other region before it is acknowledged.
 
-python store.py NAME PORT PEER. When it starts it listens first, then fetches all that the other region has: an item that found
-nobody listening is in what will be fetched. One that the other region did not answer for, though it listens, is sent
-again, and is not acknowledged until it is there.
+python store.py NAME PORT PEER. When it starts it listens first, then fetches all that the other region has. An item that found
+nobody listening is acknowledged, and handed over when somebody does: what stands between the two may learn late that the other is
+back, so that what it fetched does not hold the item. One that the other region did not answer for, though it listens, is
+sent again, and is not acknowledged until it is there.
 """
 
 from __future__ import annotations
 
 import json
+import queue
 import sys
 import threading
 import time
@@ -20,6 +22,7 @@ NAME, PORT, PEER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 items: dict[str, list[str]] = {}
 lock = threading.Lock()
 ready = threading.Event()
+owed: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
 
 
 def keep(key: str, item: str) -> None:
@@ -57,6 +60,23 @@ def catch_up() -> None:
         ready.set()
 
 
+def copy(path: str, item: str) -> bool:
+    """Whether the other region has it now; False when nobody listens there."""
+    return ask("POST", path, {"item": item, "copy": True}) is not None
+
+
+def hand_over() -> None:
+    while True:
+        path, item = owed.get()
+        try:
+            done = copy(path, item)
+        except TimeoutError:
+            done = False
+        if not done:
+            owed.put((path, item))
+            time.sleep(0.05)
+
+
 class Server(ThreadingHTTPServer):
     request_queue_size = 128  # a burst of callers must not wait for a second try of TCP
 
@@ -78,8 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         key = self.path.rpartition("/")[2]
         keep(key, body["item"])
         try:
-            if not body.get("copy"):
-                ask("POST", self.path, {"item": body["item"], "copy": True})
+            if not body.get("copy") and not copy(self.path, body["item"]):
+                owed.put((self.path, body["item"]))
         except TimeoutError:
             self.answer(503, "not copied")
             return
@@ -100,5 +120,6 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     server = Server(("127.0.0.1", PORT), Handler)
-    threading.Thread(target=catch_up, daemon=True).start()
+    for work in (catch_up, hand_over):
+        threading.Thread(target=work, daemon=True).start()
     server.serve_forever()
