@@ -20,17 +20,20 @@ class Tally:
     """Class of finding -> (element, the id of the call that shows it). `stable` counts elements that stayed.
 
     Of sets, how long after an element was known: `stable_ns`, until no read missed it any more (0: none ever did), for each
-    that stayed; `stale_ns`, the same for those that a read did miss; `lost_ns`, until the last read that shows it began (0:
-    none did), for each that is gone.
+    that stayed; `lost_ns`, until the last read that shows it began (0: none did), for each that is gone.
     """
 
     findings: dict[str, list[tuple[Any, int]]] = field(default_factory=dict)
     stable: int = 0
     never_read: int = 0
     stable_ns: list[int] = field(default_factory=list)
-    stale_ns: list[int] = field(default_factory=list)
     lost_ns: list[int] = field(default_factory=list)
     sent: int = 0
+
+    @property
+    def stale_ns(self) -> list[int]:
+        """Of those that stayed, how late the ones came that a read did miss."""
+        return [late_ns for late_ns in self.stable_ns if late_ns]
 
     @property
     def outcome(self) -> dict[str, int]:
@@ -96,9 +99,7 @@ def set_full(calls: Sequence[Call]) -> Tally:
             tally.add("lost", value, missed[-1].id)
             tally.lost_ns.append(0 if element.seen is None else max(0, element.seen.call_ns - known_ns))
         else:
-            late_ns = missed[-1].call_ns - known_ns
-            tally.stable_ns.append(late_ns)
-            tally.stale_ns.append(late_ns)
+            tally.stable_ns.append(missed[-1].call_ns - known_ns)
             tally.add("stale", value, missed[-1].id)
     return tally
 
