@@ -43,6 +43,7 @@ from harness.stacks.launch import Launch, StateDir
 from harness.stacks.locate import located_hosts, with_places
 from harness.stacks.netns import make_networks, remove_networks
 from harness.stacks.wire import allocate, upstream
+from harness.store.whole import write_whole
 
 __all__ = ["PROXY_NAME", "HostedStack", "find_hosted", "fits", "hosted_stacks", "revive_hosts", "take_down", "take_up"]
 
@@ -112,9 +113,7 @@ def _write(hosted: HostedStack) -> None:
     home = Path(hosted.home)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     Path(hosted.log_dir).mkdir(exist_ok=True)
-    draft = home / f".{HOSTED}.draft"
-    draft.write_bytes(_adapter().dump_json(hosted, indent=1))
-    draft.replace(home / HOSTED)
+    write_whole(home / HOSTED, _adapter().dump_json(hosted, indent=1).decode())
 
 
 def hosted_stacks() -> tuple[HostedStack, ...]:
