@@ -23,7 +23,20 @@ PROBER = Path(__file__).with_name("second_prober.py")
 COUNTER = Path(__file__).with_name("kernel_counter.py")
 
 
-def outage(rows: list[tuple[int, int, bool]]) -> tuple[tuple[int, int], tuple[int, int]]:
+def looked(small: Small, witness: Path, *asked: str) -> list[tuple[int, int, int]]:
+    """What the witness, a program beside the run and in the same network, printed of each look: began, ended, what it saw."""
+    command = [*small.inside, sys.executable, "-I", witness, *asked]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as beside:
+        try:
+            code, _, talk = small.run()
+        finally:
+            beside.terminate()
+            said, _ = beside.communicate(timeout=10)
+    assert code in (0, 3), talk
+    return [(int(began), int(ended), int(seen)) for began, ended, seen in map(str.split, said.splitlines()[:-1])]
+
+
+def outage(rows: list[tuple[int, int, int]]) -> tuple[tuple[int, int], tuple[int, int]]:
     """The first outage that a prober saw once it had been answered: within what instants it began, and ended."""
     up = next(place for place, row in enumerate(rows) if row[2])
     first = next(place for place in range(up, len(rows)) if not rows[place][2])
@@ -34,17 +47,7 @@ def outage(rows: list[tuple[int, int, bool]]) -> tuple[tuple[int, int], tuple[in
 def test_a_second_prober_saw_the_outage_that_is_stated(tmp_path: Path) -> None:
     port = free_port()
     small = Small(tmp_path / "shop", stack=STACK.replace("PORT", str(port)), experiment=EXPERIMENT)
-    with subprocess.Popen(
-        [sys.executable, "-I", PROBER, str(port), "/items"], stdout=subprocess.PIPE, text=True
-    ) as prober:
-        try:
-            code, _, talk = small.run()
-        finally:
-            prober.terminate()
-            said, _ = prober.communicate(timeout=10)
-    assert code in (0, 3), talk
-    rows = [(int(began), int(ended), good == "1") for began, ended, good in map(str.split, said.splitlines()[:-1])]
-    began, ended = outage(rows)
+    began, ended = outage(looked(small, PROBER, str(port), "/items"))
     zero = origin_ns(small.runs[0])
     (fault,), recovery = small.result()["faults"], small.result()["measures"]["recovery"]
     # Neither knows an instant exactly: what one says must leave room for what the other saw.
@@ -82,17 +85,7 @@ def test_the_kernel_counted_no_answer_for_as_long_as_is_stated(tmp_path: Path) -
     port = free_port()
     with own_network() as inside:
         small = Small(tmp_path / "shop", stack=STACK.replace("PORT", str(port)), experiment=EXPERIMENT, inside=inside)
-        with subprocess.Popen(
-            [*inside, sys.executable, "-I", COUNTER, str(port)], stdout=subprocess.PIPE, text=True
-        ) as counter:
-            try:
-                code, _, talk = small.run()
-            finally:
-                counter.terminate()
-                said, _ = counter.communicate(timeout=10)
-    assert code in (0, 3), talk
-    rows = [(int(began), int(ended), int(packets)) for began, ended, packets in map(str.split, said.splitlines()[:-1])]
-    began, ended = silence(rows)
+        began, ended = silence(looked(small, COUNTER, str(port)))
     zero = origin_ns(small.runs[0])
     (fault,), recovery = small.result()["faults"], small.result()["measures"]["recovery"]
     arrivals_ns = 200_000_000  # of 100 arrivals a second, so long a gap comes once in some hundred million

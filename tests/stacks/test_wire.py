@@ -64,7 +64,9 @@ def test_a_port_that_another_run_has_been_given_is_not_given_again(tmp_path: Pat
     first, second = Claims(), Claims()
     given = allocate(stack(instances=one, links={}), str(tmp_path), first).ports["a"]["http"]
     assert given is not None
-    code = f"from harness.stacks.claims import Claims; print([Claims().claim({given}), Claims().claim({given} + 1)])"
+    code = (
+        f"from harness.stacks.claims import Claims; print([Claims().claim({given}), Claims().claim({given} + 100_000)])"
+    )
 
     def elsewhere() -> str:
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
