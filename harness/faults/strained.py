@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import signal
 import sys
 import time
@@ -76,6 +77,11 @@ def helpers(token: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _ended(handle: int) -> bool:
+    """Whether a process has ended whole: its command line is gone before its files are closed and its memory is free."""
+    return bool(select.select([handle], [], [], 0)[0])
+
+
 class Strain:
     """Base of faults that a helper carries out. Cut half-way, `apply` leaves at most the helper, which ends at its deadline."""
 
@@ -138,13 +144,21 @@ class Strain:
 
     async def revert(self, state: StrainState, world: World) -> None:
         deadline = time.monotonic() + _GONE_LIMIT_S
-        while pids := helpers(state.token):
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            if time.monotonic() > deadline:
-                raise RevertError(f"{self.kind}: a helper does not end", commands=[f"kill -9 {pid}" for pid in pids])
-            await asyncio.sleep(0.01)
+        ending: dict[int, int] = {}
+        try:
+            while (pids := helpers(state.token)) or not all(map(_ended, ending.values())):
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        if pid not in ending:
+                            ending[pid] = os.pidfd_open(pid)
+                        signal.pidfd_send_signal(ending[pid], signal.SIGKILL)
+                if time.monotonic() > deadline:
+                    still = [f"kill -9 {pid}" for pid in ending]
+                    raise RevertError(f"{self.kind}: a helper does not end", commands=still)
+                await asyncio.sleep(0.01)
+        finally:
+            for handle in ending.values():
+                os.close(handle)
 
     async def verify(self, state: StrainState, world: World) -> Evidence:
         pids = helpers(state.token)

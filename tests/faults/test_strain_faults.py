@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InjectError, UnsafeError
-from harness.faults import disk_fill, memory, strain
+from harness.faults import disk_fill, memory, strain, strained
 from harness.faults.strained import helpers
 from harness.model.plan import Target
 from harness.model.ports import Identity
@@ -160,6 +160,29 @@ async def test_a_folder_is_needed(tmp_path: Path) -> None:
 def test_a_share_of_a_processor_is_a_share() -> None:
     with pytest.raises(ValueError, match="at most 100%"):
         made("cpu", load="150%")
+
+
+@pytest.mark.live
+@pytest.mark.slow
+async def test_it_is_reverted_when_the_helper_has_ended_not_when_its_command_line_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    injector, around = made("disk-fill", **CASES["disk-fill"]), world(tmp_path)
+    state = await injector.prepare(A, around)
+    await injector.apply(state, around)
+    (pid,) = helpers(state.token)
+    kill = signal.pidfd_send_signal
+
+    def slowly(handle: int, number: signal.Signals) -> None:
+        """What a busy machine does: the kernel has taken the command line away and not yet closed the files."""
+        monkeypatch.setattr(strained, "helpers", lambda token: ())
+        asyncio.get_running_loop().call_later(0.2, kill, os.dup(handle), number)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", slowly)
+    await injector.revert(state, around)
+    assert disk_fill._taken(pid) == 0
+    monkeypatch.undo()
+    assert not helpers(state.token)
 
 
 @pytest.fixture
