@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.check.flat import lists_of_texts
 from harness.check.words import LISTS, READS, WRITES, values_of
+from harness.history.flat import lists_of_texts
 from harness.history.table import MISSING, OpTable
 
 if TYPE_CHECKING:

@@ -8,21 +8,34 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.history.events import EFFECT, SignalEvent, of_type
+from harness.history.flat import lists_of_texts
 from harness.history.history import History
 from harness.history.op import Op
+from harness.history.table import OpTable
 from harness.measure.facts import load_report
 from harness.model.plan import Plan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "READS",
     "WRITES",
     "FinalState",
+    "LastReads",
     "effects",
+    "final_reads",
     "final_states",
     "key_of",
+    "last_reads",
     "model_of",
+    "numbered",
     "regions_asked",
     "values_in",
 ]
@@ -71,13 +84,69 @@ def values_in(result: str | None) -> tuple[str, ...]:
     )
 
 
+def final_reads(history: History) -> OpTable:
+    """Every ok final `read` that was not cut; a final phase may also run journaled inputs again."""
+    mask = history.ops.is_("phase", "final") & history.ops.is_("outcome", "ok") & ~history.ops.flags("cut")
+    return history.ops.where(mask & history.ops.is_("f", "read"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastReads:
+    """The last final read of each key in each region. Read i returned `flat[start[i]:start[i + 1]]`, in order.
+
+    As `FinalState`, but for any number of values: these stay in Arrow, where a million as Python texts cost 80 MB.
+    """
+
+    region: tuple[str | None, ...]
+    place: pa.ChunkedArray
+    start: NDArray[np.int64]
+    flat: pa.ChunkedArray
+
+
+def last_reads(reads: OpTable) -> LastReads:
+    """The last of some final reads for each key and region, by completion."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    place = pc.coalesce(reads.column("key").cast("string"), reads.column("session").cast("string"))
+    (number,) = numbered(place)
+    region, names = reads.codes("region")
+    order = np.lexsort((reads.ints("op"), reads.ints("done_ns")))[::-1]
+    which = (region[order].astype(np.int64) + 1) * (len(reads) + 1) + number[order] + 1
+    last = np.sort(order[np.unique(which, return_index=True)[1]])
+    texts = pc.fill_null(reads.column("result").take(pa.array(last)).cast("string"), "[]").combine_chunks()
+    plain = lists_of_texts(texts) if len(last) else None
+    if plain is None:
+        values = [values_in(text) for text in texts.to_pylist()]
+        length = np.array([len(one) for one in values], dtype=np.int64)
+        flat = pa.array([value for one in values for value in one], pa.string())
+    else:
+        length, flat = plain
+    return LastReads(
+        region=tuple(names[code] if code >= 0 else None for code in region[last].tolist()),
+        place=place.take(pa.array(last)),
+        start=np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
+        flat=pa.chunked_array([flat]),
+    )
+
+
+def numbered(*columns: pa.ChunkedArray) -> tuple[NDArray[np.int64], ...]:
+    """Text columns as numbers: equal texts have equal ones in all of them, null is -1."""
+    import pyarrow as pa
+
+    together = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+    codes = together.combine_chunks().dictionary_encode().indices.fill_null(-1)
+    if isinstance(codes, pa.ChunkedArray):
+        codes = codes.combine_chunks()
+    ends = np.cumsum([len(column) for column in columns])[:-1]
+    return tuple(np.split(codes.to_numpy(zero_copy_only=False).astype(np.int64), ends))
+
+
 def final_states(history: History) -> tuple[FinalState, ...]:
     """Every ok final `read` in order of completion; `round` counts a key's reads in a region from 0. Empty without any."""
-    mask = history.ops.is_("phase", "final") & history.ops.is_("outcome", "ok") & ~history.ops.flags("cut")
-    mask &= history.ops.is_("f", "read")  # a final phase may also run journaled inputs again
     rounds: dict[tuple[str | None, str | None], int] = {}
     states = []
-    for op in sorted(history.ops.where(mask).ops(), key=lambda op: (op.done_ns or 0, op.op)):
+    for op in sorted(final_reads(history).ops(), key=lambda op: (op.done_ns or 0, op.op)):
         place = (op.region, key_of(op))
         number = rounds[place] = rounds.get(place, -1) + 1
         states.append(

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.bench.finding import Finding
 
@@ -74,11 +75,12 @@ def _child(what: str, folder: Path) -> dict[str, float]:
 
 
 def make_run(reports: Path, count: int) -> Path:
-    """A run of `count` ops at 2000/s, with an outage of 2 s in it."""
+    """A run of `count` ops at 2000/s, with an outage of 2 s in it: logs of 200 sessions, which the final reads hold whole."""
     from harness.cli.importing import _plan, _record
-    from harness.history.events import PhaseEvent, PhaseName, RunEvent
+    from harness.history.events import LoadEvent, PhaseEvent, PhaseName, RunEvent
     from harness.history.op import Op
     from harness.load.imported import Imported
+    from harness.model.ports import LoadReport
     from harness.plan.make import plan_hash
     from harness.run.recorder import Recorder
     from harness.store.rundir import RunDir
@@ -89,7 +91,10 @@ def make_run(reports: Path, count: int) -> Path:
         for number, at in enumerate((0, last_ns))
     )
     log = Imported(tool="bench", ops=ops, began_ns=1_764_000_000_000_000_000, closed_loop=False)
-    plan = replace(_plan("bench", log, Path("bench"), ["latency.p99.all <= 1s", "bad <= 50%"]), window_ns=3_000_000_000)
+    plan = replace(
+        _plan("bench", log, Path("bench"), ["latency.p99.all <= 1s", "bad <= 50%", "data_loss = 0"]),
+        window_ns=3_000_000_000,
+    )
     plan = replace(plan, hash=plan_hash(plan))
     run_dir = RunDir.create(reports, f"bench-{count}", datetime.now(UTC))
     _record(run_dir, plan, log, Path("bench"), closed=False)
@@ -113,33 +118,63 @@ def make_run(reports: Path, count: int) -> Path:
     phases: tuple[tuple[int, PhaseName], ...] = ((0, "steady"), (19_000_000_000, "observe"), (last_ns, "seal"))
     for at_ns, phase in phases:
         recorder.emit(PhaseEvent(at_ns=at_ns, phase=phase))
+    recorder.emit(
+        LoadEvent(
+            at_ns=last_ns,
+            report=asdict(LoadReport(engine="asyncio", profile="bench", model="log", closed_loop=False, workers=())),
+        )
+    )
     recorder.seal()
     for begin in range(0, count, PART):
-        _write(run_dir.ops / f"w0-{begin // PART:05d}.parquet", begin, min(PART, count - begin))
+        _write(run_dir.ops / f"w0-{begin // PART:05d}.parquet", _load(begin, min(PART, count - begin)))
+    _write(run_dir.ops / "w0-99999.parquet", _final(count))
     return run_dir.path
 
 
-def _write(path: Path, begin: int, count: int) -> None:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+SESSIONS = 200
 
-    from harness.history.schema import COLUMNS, arrow_schema
+
+def _load(begin: int, count: int) -> dict[str, Any]:
+    import numpy as np
 
     rng = np.random.default_rng(begin)
     number = np.arange(begin, begin + count)
     due = number * 500_000
     took = rng.lognormal(15.5, 0.5, count).astype(np.int64)
     bad = (due > 20_000_000_000) & (due < 22_000_000_000)
-    schema = arrow_schema()
     regions = np.array(["eu", "us"])[number % 2]
-    made = {
-        "op": number, "user": number % 200, "writer": np.char.add("w", (number % 200).astype(str)),
-        "session": np.char.add("s", (number % 200).astype(str)), "f": np.where(number % 4 == 0, "read", "append"),
+    return {
+        "op": number, "user": number % SESSIONS, "writer": np.char.add("w", (number % SESSIONS).astype(str)),
+        "session": np.char.add("s", (number % SESSIONS).astype(str)), "f": np.where(number % 4 == 0, "read", "append"),
         "value": np.char.add("v", number.astype(str)), "intended_ns": due, "sent_ns": due + 50_000,
         "first_ns": due + took // 2, "done_ns": due + took, "outcome": np.where(bad, "info", "ok"),
-        "status": np.where(bad, 502, 200), "served_by": regions, "region": regions,
+        "status": np.where(bad, 502, 200), "served_by": regions, "region": regions, "phase": np.repeat("load", count),
     }  # fmt: skip
+
+
+def _final(count: int) -> dict[str, Any]:
+    """What each session's log holds: all that was appended, whether it was acknowledged or not."""
+    import numpy as np
+
+    session = np.arange(SESSIONS)
+    at = np.repeat(count * 500_000 + 1_000_000_000, SESSIONS)
+    held = [json.dumps([f"v{n}" for n in range(first, count, SESSIONS) if n % 4]) for first in range(SESSIONS)]
+    name = np.char.add("s", session.astype(str))
+    return {
+        "op": count + session, "user": session, "writer": name, "session": name, "f": np.repeat("read", SESSIONS),
+        "intended_ns": at, "sent_ns": at, "done_ns": at + 1_000_000, "outcome": np.repeat("ok", SESSIONS), "result": held,
+        "phase": np.repeat("final", SESSIONS),
+    }  # fmt: skip
+
+
+def _write(path: Path, made: dict[str, Any]) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from harness.history.schema import COLUMNS, arrow_schema
+
+    schema, count = arrow_schema(), len(made["op"])
     fill = {"int16": 1, "int32": 0, "int64": 0, "bool": False, "string": "", "dict": "load"}
     columns = []
     for name, kind, nullable in COLUMNS:

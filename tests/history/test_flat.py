@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import MUTATIONS
 
-from harness.check.flat import lists_of_texts
+from harness.history.flat import lists_of_texts
 from harness.check.ground import Ground
 from harness.check.index import Texts
 from harness.check.order import either, logs, misplaced, reordered
