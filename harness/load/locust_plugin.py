@@ -51,7 +51,8 @@ class _Local:
         events.request.add_listener(lambda **seen: _pipe({"t": "ops", "w": "", "ops": [_op(seen)]}))
         events.user_error.add_listener(lambda **seen: _pipe({"t": "stray", "w": "", "what": _error(seen)}))
         events.test_start.add_listener(lambda **_: _pipe({"t": "start"}))
-        events.quitting.add_listener(lambda **_: _pipe({"t": "end", "w": "", "requests": _total(environment.runner)}))
+        # not at `quitting`: users still run then, and what they do after it is told and not yet counted
+        events.quit.add_listener(lambda **_: _pipe({"t": "end", "w": "", "requests": _total(environment.runner)}))
         _pipe({"t": "join", "w": "", "number": "0"})
 
 

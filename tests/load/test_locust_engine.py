@@ -90,6 +90,35 @@ async def test_every_request_is_an_op(target: Any, locust: Any) -> None:
     assert {op.outcome for op in bad if op.error == "refused"} == {"fail"}  # surely not done, read or write
 
 
+async def test_one_that_is_stopped_under_load_told_what_it_counted(target: Any, locust: Any) -> None:
+    body = """\
+import gevent
+from locust import FastHttpUser, events, task
+
+
+@events.quitting.add_listener
+def linger(**_):
+    gevent.sleep(0.3)  # its users go on meanwhile
+
+
+class Busy(FastHttpUser):
+    fixed_count = 3
+
+    @task
+    def get(self):
+        self.client.get("/")
+"""
+    run = locust(target().url, body)
+    try:
+        await run.start()
+        await run.until(lambda: run.ended_count >= 100)
+    finally:
+        report = await run.close()
+    (worker,) = report.workers
+    assert (worker.exit_code, worker.error) == (0, None)
+    assert worker.started_count == len(run.ops()) > 100
+
+
 async def test_a_locust_that_dies_is_told_and_its_ops_are_kept(target: Any, locust: Any) -> None:
     run = locust(target().url)
     try:
