@@ -168,7 +168,6 @@ def _final(count: int) -> dict[str, Any]:
 
 
 def _write(path: Path, made: dict[str, Any]) -> None:
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import MUTATIONS
 
-from harness.history.flat import lists_of_texts
 from harness.check.ground import Ground
 from harness.check.index import Texts
 from harness.check.order import either, logs, misplaced, reordered
 from harness.check.session_order import _forks
+from harness.history.flat import lists_of_texts
 from harness.model.experiment import CheckSpec
 
 PLAIN = st.text(st.characters(blacklist_characters='"\\', blacklist_categories=("Cs", "Cc")), max_size=4)
