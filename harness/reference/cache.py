@@ -58,7 +58,7 @@ class Cache:
             parts = [asked]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _fresh(self, key: str) -> Kept | None:
+    async def _fresh(self, key: str) -> Kept | None:
         kept = self._kept.get(key)
         if kept is None:
             return None
@@ -68,10 +68,16 @@ class Cache:
         self._kept.move_to_end(key)
         return kept
 
+    async def _keep(self, key: str, made: Kept) -> None:
+        self._kept[key] = made
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+            self.evictions += 1
+
     async def through(self, key: str, ask: Callable[[], Awaitable[Kept | None]]) -> Kept | None:
         """A kept answer; or None after `ask` was awaited, whose result is kept unless it is None (not fit to keep)."""
         while True:
-            kept = self._fresh(key)
+            kept = await self._fresh(key)
             if kept is not None:
                 self.hits += 1
                 return kept
@@ -92,13 +98,10 @@ class Cache:
             if self._under_way.get(key) is done:
                 del self._under_way[key]
         if made is not None:
-            self._kept[key] = made
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-                self.evictions += 1
+            await self._keep(key, made)
         return None
 
-    def wipe(self) -> int:
+    async def wipe(self) -> int:
         """Forget everything; how many answers that were."""
         count = len(self._kept)
         self._kept.clear()
@@ -107,3 +110,7 @@ class Cache:
     def about(self) -> dict[str, int]:
         """The counts, for probes."""
         return {"hits": self.hits, "misses": self.misses, "evictions": self.evictions, "held": len(self._kept)}
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+        self._kept.clear()

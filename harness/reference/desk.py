@@ -127,7 +127,7 @@ class Desk:
 
     async def wipe(self, _request: web.Request) -> web.Response:
         """Forget all answers, as a cache does that is restarted. For drills."""
-        return web.json_response({"wiped": self.up.cache.wipe()}, headers=self.front.headers())
+        return web.json_response({"wiped": await self.up.cache.wipe()}, headers=self.front.headers())
 
     async def published(self, _request: web.Request) -> web.Response:
         """The registry as this gateway knows it."""

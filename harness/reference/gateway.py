@@ -251,6 +251,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--small", metavar="URL", help="a provider of the smaller model, asked when no other answers")
     parser.add_argument("--journal", required=True, metavar="URL")
     parser.add_argument("--cache-ms", type=float, default=0, help="how long answers are kept; 0: not at all")
+    parser.add_argument("--redis", metavar="URL", help="keep them in this Redis; else in this program's memory")
     parser.add_argument("--key-root", default="", help="the secret that clients' keys are derived from; none: no keys")
     parser.add_argument("--cell", default="", help="tenants whose name begins with another cell's are refused")
     parser.add_argument("--admit", type=int, default=160, help="turns under way at once; more are refused with 429")
@@ -272,6 +273,14 @@ def _providers(args: argparse.Namespace) -> list[Provider]:
     return found
 
 
+def _cache(args: argparse.Namespace, mutants: frozenset[str]) -> Cache:
+    if args.redis is None:
+        return Cache(args.cache_ms / 1e3, mutants)
+    from harness.reference.redis_cache import RedisCache
+
+    return RedisCache(args.redis, args.cache_ms / 1e3, mutants)
+
+
 async def _build(
     tasks: asyncio.TaskGroup, app: web.Application, args: argparse.Namespace, mutants: frozenset[str]
 ) -> None:
@@ -279,11 +288,12 @@ async def _build(
     metrics = Metrics(region=args.region)
     metrics.gauge("gw_admission_limit", args.admit)
     journal = Channel(tasks, session, args.journal.rstrip("/") + "/v1/calls")
+    cache = _cache(args, mutants)
     silent_s = None if NO_STALL_TIMEOUT in mutants else ENGINE_SILENT_S
     up = Upstream(
         session=session,
         pool=Pool(_providers(args), mutants),
-        cache=Cache(args.cache_ms / 1e3, mutants),
+        cache=cache,
         registry=Registry(mutants),
         journal=journal,
         metrics=metrics,
@@ -295,6 +305,7 @@ async def _build(
 
     async def close(_app: web.Application) -> None:
         await session.close()
+        await cache.close()
 
     app.on_cleanup.append(close)
     app.router.add_post("/v1/chat/completions", gateway.chat)

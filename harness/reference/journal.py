@@ -1,4 +1,4 @@
-"""The log of one region on disk: a hash chain of turns, outcomes and epochs in SQLite (WAL, synchronous=FULL).
+"""The log of one region on disk: a hash chain of turns, outcomes and epochs in a database that is durable when it says so.
 
 Everything here is synchronous and runs in one thread; who may append, and when an entry counts, is `replica.py`.
 A turn is two entries: `turn` when it is accepted (before any token is generated) and `outcome` when its answer is
@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from harness.reference.database import Database, DatabaseError
 
 __all__ = ["GENESIS", "Config", "Conflict", "Draft", "Entry", "Journal"]
 
 GENESIS = "0" * 64
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, region TEXT NOT NULL,
-  kind TEXT NOT NULL, session TEXT, value TEXT, idem TEXT, ref INTEGER, body TEXT NOT NULL, at_unix_ns INTEGER NOT NULL,
-  prev_hash TEXT NOT NULL, hash TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS log_session ON log (session) WHERE session IS NOT NULL;
-CREATE INDEX IF NOT EXISTS log_idem ON log (idem) WHERE idem IS NOT NULL;
-CREATE INDEX IF NOT EXISTS log_ref ON log (ref) WHERE ref IS NOT NULL;
-CREATE TABLE IF NOT EXISTS quarantine (id INTEGER PRIMARY KEY, fenced_by INTEGER NOT NULL, at_unix_ns INTEGER NOT NULL,
-  entry TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS config (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL);
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS log (seq BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, region TEXT NOT NULL,"
+    " kind TEXT NOT NULL, session TEXT, value TEXT, idem TEXT, ref BIGINT, body TEXT NOT NULL, at_unix_ns BIGINT NOT NULL,"
+    " prev_hash TEXT NOT NULL, hash TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS log_session ON log (session) WHERE session IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS log_idem ON log (idem) WHERE idem IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS log_ref ON log (ref) WHERE ref IS NOT NULL",
+    "CREATE TABLE IF NOT EXISTS quarantine (id {serial}, fenced_by BIGINT NOT NULL, at_unix_ns BIGINT NOT NULL,"
+    " entry TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS config (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL)",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,34 +119,34 @@ class Conflict:
 
 
 class Journal:
-    """The log. Mirrors of its end are kept in memory and are right after every `batch`.
+    """The log. Mirrors of its end are kept in memory and are right after every `batch`."""
 
-    With the defect `ack_before_fsync` a batch is on disk only once a checkpoint has synced it, some thousand pages later.
-    """
-
-    def __init__(self, path: Path, region: str, *, ack_before_fsync: bool = False) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    def __init__(self, db: Database, region: str) -> None:
+        self._db = db
         self._region = region
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute(f"PRAGMA synchronous={'NORMAL' if ack_before_fsync else 'FULL'}")
-        self._db.executescript(_SCHEMA)
+        self._stale = False
+        for statement in _SCHEMA:
+            self._db.run(statement.format(serial=db.serial))
         self._load()
 
     def _load(self) -> None:
-        row = self._db.execute("SELECT seq, hash, at_unix_ns FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+        row = self._one("SELECT seq, hash, at_unix_ns FROM log ORDER BY seq DESC LIMIT 1")
         self.last_seq: int = row[0] if row else 0
         self.last_hash: str = row[1] if row else GENESIS
-        body = self._db.execute("SELECT body FROM config").fetchone()
+        body = self._one("SELECT body FROM config")
         self.config: Config | None = Config.parse(json.loads(body[0])) if body else None
         self.reign: int | None = None  # the epoch since which this region is primary without a break
         if self.config is not None and self.config.primary == self._region:
             self.reign = self.config.epoch
         self.records: dict[str, Any] = {}
         self._load_records()
-        self.quarantined: int = self._db.execute("SELECT count(*) FROM quarantine").fetchone()[0]
+        self.quarantined: int = self._db.run("SELECT count(*) FROM quarantine")[0][0]
+
+    def _one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        return next(iter(self._db.run(sql, values)), None)
 
     def _load_records(self) -> None:
-        rows = self._db.execute("SELECT value, body FROM log WHERE kind = 'record' ORDER BY seq")
+        rows = self._db.run("SELECT value, body FROM log WHERE kind = 'record' ORDER BY seq")
         self.records = {name: json.loads(body)["value"] for name, body in rows}
 
     def close(self) -> None:
@@ -156,25 +156,35 @@ class Journal:
     def batch(self, operations: Sequence[Callable[[Journal], Any]]) -> list[Any]:
         """The result of each operation, or the exception it raised; all are durable on return (one fsync).
 
-        An operation raises before it writes anything or not at all. An error of SQLite undoes the batch and is raised.
+        An operation raises before it writes anything or not at all. An error of the database undoes the batch and is raised.
         """
         results: list[Any] = []
-        self._db.execute("BEGIN IMMEDIATE")
+        if self._stale:
+            self._load()
+            self._stale = False
         try:
+            self._db.begin()
             for operation in operations:
                 try:
                     results.append(operation(self))
-                except sqlite3.Error:
+                except DatabaseError:
                     raise
                 except Exception as exc:  # handed to the caller whose operation it was
                     results.append(exc)
-            self._db.execute("COMMIT")
-        except sqlite3.Error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            self._load()
+            self._db.commit()
+        except DatabaseError:
+            self._stale = True  # whether a commit that failed is there can only be read
+            self._db.rollback()
+            self._stale_load()
             raise
         return results
+
+    def _stale_load(self) -> None:
+        try:
+            self._load()
+        except DatabaseError:
+            return  # before the next batch
+        self._stale = False
 
     # -- writes: only inside batch ------------------------------------------------------------------------------
 
@@ -200,14 +210,17 @@ class Journal:
         return entry
 
     def _insert(self, entry: Entry) -> None:
-        self._db.execute(f"INSERT INTO log VALUES ({','.join('?' * 12)})", entry.row())
+        self._db.run(f"INSERT INTO log VALUES ({','.join('?' * 12)})", entry.row())
         self.last_seq, self.last_hash = entry.seq, entry.hash
         if entry.kind == "record":
             self.records = self.records | {str(entry.value): json.loads(entry.body)["value"]}
 
     def set_config(self, config: Config) -> None:
         """Remember the configuration; a restart knows it."""
-        self._db.execute("INSERT OR REPLACE INTO config VALUES (1, ?)", (json.dumps(config.wire()),))
+        self._db.run(
+            "INSERT INTO config VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+            (json.dumps(config.wire()),),
+        )
         self.config = config
         if config.primary != self._region:
             self.reign = None
@@ -229,8 +242,8 @@ class Journal:
         if prev_seq > self.last_seq:
             return Conflict(hint=self.last_seq)
         if self.hash_at(prev_seq) != prev_hash:
-            epoch = self._db.execute("SELECT epoch FROM log WHERE seq = ?", (prev_seq,)).fetchone()[0]
-            first = self._db.execute("SELECT min(seq) FROM log WHERE epoch = ?", (epoch,)).fetchone()[0]
+            epoch = self._db.run("SELECT epoch FROM log WHERE seq = ?", (prev_seq,))[0][0]
+            first = self._db.run("SELECT min(seq) FROM log WHERE epoch = ?", (epoch,))[0][0]
             return Conflict(hint=first - 1)
         for entry in entries:
             if entry.seq <= self.last_seq:
@@ -243,27 +256,31 @@ class Journal:
     def _quarantine_from(self, seq: int, fenced_by: int) -> None:
         now = time.time_ns()
         for entry in self.entries(seq - 1, self.last_seq):
-            self._db.execute(
+            self._db.run(
                 "INSERT INTO quarantine (fenced_by, at_unix_ns, entry) VALUES (?, ?, ?)",
                 (fenced_by, now, json.dumps(entry.row())),
             )
             self.quarantined += 1
-        self._db.execute("DELETE FROM log WHERE seq >= ?", (seq,))
+        self._db.run("DELETE FROM log WHERE seq >= ?", (seq,))
         self.last_seq, self.last_hash = seq - 1, self.hash_at(seq - 1)
         self._load_records()
 
     # -- reads --------------------------------------------------------------------------------------------------
 
+    def ping(self) -> None:
+        """Ask the database for nothing. Raises DatabaseError."""
+        self._db.run("SELECT 1")
+
     def hash_at(self, seq: int) -> str:
         """The hash of an entry, and thereby of the log up to it; GENESIS for 0, the empty string past the end."""
         if seq == 0:
             return GENESIS
-        row = self._db.execute("SELECT hash FROM log WHERE seq = ?", (seq,)).fetchone()
+        row = self._one("SELECT hash FROM log WHERE seq = ?", (seq,))
         return str(row[0]) if row else ""
 
     def entries(self, after: int, until: int, limit: int = 1_000_000, older_than_ns: int | None = None) -> list[Entry]:
         """The entries in (after, until], at most `limit`, and with `older_than_ns` only those written before it."""
-        rows = self._db.execute(
+        rows = self._db.run(
             "SELECT * FROM log WHERE seq > ? AND seq <= ? AND at_unix_ns < ? ORDER BY seq LIMIT ?",
             (after, until, older_than_ns if older_than_ns is not None else 1 << 62, limit),
         )
@@ -271,24 +288,22 @@ class Journal:
 
     def turn_of(self, idem: str) -> Entry | None:
         """The first turn with this idempotency key."""
-        row = self._db.execute(
-            "SELECT * FROM log WHERE idem = ? AND kind = 'turn' ORDER BY seq LIMIT 1", (idem,)
-        ).fetchone()
+        row = self._one("SELECT * FROM log WHERE idem = ? AND kind = 'turn' ORDER BY seq LIMIT 1", (idem,))
         return Entry.parse(row) if row else None
 
     def turn_at(self, seq: int) -> Entry | None:
         """The turn at this seq; None when what is there is no turn."""
-        row = self._db.execute("SELECT * FROM log WHERE seq = ? AND kind = 'turn'", (seq,)).fetchone()
+        row = self._one("SELECT * FROM log WHERE seq = ? AND kind = 'turn'", (seq,))
         return Entry.parse(row) if row else None
 
     def outcome_of(self, turn_seq: int) -> Entry | None:
         """The outcome of the turn at this seq."""
-        row = self._db.execute("SELECT * FROM log WHERE ref = ? ORDER BY seq LIMIT 1", (turn_seq,)).fetchone()
+        row = self._one("SELECT * FROM log WHERE ref = ? ORDER BY seq LIMIT 1", (turn_seq,))
         return Entry.parse(row) if row else None
 
     def session(self, session: str, until: int) -> list[dict[str, Any]]:
         """The turns of a session with seq up to `until`, in log order; the list only ever grows at its end."""
-        rows = self._db.execute(
+        rows = self._db.run(
             "SELECT t.seq, t.value, t.idem, t.epoch, t.region, t.body, o.body FROM log t LEFT JOIN log o"
             " ON o.ref = t.seq AND o.seq <= ? WHERE t.session = ? AND t.kind = 'turn' AND t.seq <= ? ORDER BY t.seq",
             (until, session, until),
@@ -307,13 +322,13 @@ class Journal:
 
     def exported(self) -> Iterator[str]:
         """The whole log as JSON lines, unverified: what was hashed, its hash, and by whose clock it was written."""
-        for *hashed, prev, digest in self._db.execute("SELECT * FROM log ORDER BY seq").fetchall():
+        for *hashed, prev, digest in self._db.run("SELECT * FROM log ORDER BY seq"):
             line = {"prev": prev, "hash": digest, "body": json.dumps(hashed), "at_unix_ns": hashed[-1], "by": hashed[2]}
             yield json.dumps(line) + "\n"
 
     def fenced(self) -> list[dict[str, Any]]:
         """The quarantined turns, oldest first, each with its answer's digest when it had one."""
-        rows = self._db.execute("SELECT fenced_by, at_unix_ns, entry FROM quarantine ORDER BY id").fetchall()
+        rows = self._db.run("SELECT fenced_by, at_unix_ns, entry FROM quarantine ORDER BY id")
         entries = [(fenced_by, at, Entry.parse(json.loads(entry))) for fenced_by, at, entry in rows]
         answers = {(e.ref, e.epoch): json.loads(e.body) for _, _, e in entries if e.kind == "outcome"}
         return [

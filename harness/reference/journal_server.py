@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from harness.reference.channel import Channel, Refused, Wire, serve_calls
+from harness.reference.database import Postgres, Sqlite
 from harness.reference.journal import Config, Draft, Journal
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import ACK_BEFORE_FSYNC, MERGED_TAIL
@@ -60,7 +61,7 @@ class _Server:
         """The status, from a journal that answers: the question passes through its thread."""
         try:
             async with asyncio.timeout(_PROGRESS_S):
-                await self.replica.read(lambda journal: journal.hash_at(0))
+                await self.replica.read(lambda journal: journal.ping())
         except TimeoutError:
             raise Refused("stuck", region=self.replica.region) from None
         return self.replica.status()
@@ -120,7 +121,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the journal of one region until SIGTERM."""
     parser = flags("journal")
     parser.add_argument("--region", required=True)
-    parser.add_argument("--db", type=Path, required=True, help="a folder for the log; kept over restarts")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--db", type=Path, help="a folder for the log; kept over restarts")
+    place.add_argument("--postgres", metavar="URL", help="the PostgreSQL server that keeps the log; waited for")
     parser.add_argument("--peer", required=True, metavar="URL", help="where the other region's journal is reached")
     args = parser.parse_args(argv)
     run_program(lambda tasks, app: _build(tasks, app, args, mutants_of(parser, args)), args)
@@ -131,8 +134,7 @@ async def _build(
 ) -> None:
     metrics = Metrics(region=args.region)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-    args.db.mkdir(parents=True, exist_ok=True)
-    journal = Journal(args.db / "journal.sqlite", args.region, ack_before_fsync=ACK_BEFORE_FSYNC in mutants)
+    journal = await asyncio.get_running_loop().run_in_executor(executor, _open, args, ACK_BEFORE_FSYNC in mutants)
     replica = Replica(journal, executor, args.region, metrics, mutants)
     session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
     server = _Server(replica, tasks, mutants)
@@ -152,6 +154,13 @@ async def _build(
     tasks.create_task(replica.run_writer())
     tasks.create_task(replica.run_pusher(Channel(tasks, session, args.peer.rstrip("/") + "/v1/calls")))
     log("opened", region=args.region, seq=journal.last_seq, mutants=sorted(mutants))
+
+
+def _open(args: argparse.Namespace, lax: bool) -> Journal:
+    if args.postgres is not None:
+        return Journal(Postgres(args.postgres, lax=lax), args.region)
+    args.db.mkdir(parents=True, exist_ok=True)
+    return Journal(Sqlite(args.db / "journal.sqlite", lax=lax), args.region)
 
 
 if __name__ == "__main__":

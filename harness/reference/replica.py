@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from harness.reference.channel import CallError, Channel, Refused, Wire
+from harness.reference.database import DatabaseError
 from harness.reference.journal import Config, Conflict, Draft, Entry, Journal
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import ACK_BEFORE_REPLICATE, LAG_UNBOUNDED, LOCAL_REGISTRY, NO_FENCING, NO_IDEMPOTENCY
@@ -162,9 +162,9 @@ class Replica:
             began = time.monotonic()
             try:
                 results = await loop.run_in_executor(self._executor, self._journal.batch, [op for op, _ in batch])
-            except sqlite3.Error as exc:  # a full or failing disk: say so to every caller and go on
-                log("commit-failed", why=repr(exc))
-                results = [Refused("journal_failed", why=repr(exc))] * len(batch)
+            except DatabaseError as exc:  # a full or failing disk: say so to every caller and go on
+                log("commit-failed", why=str(exc))
+                results = [Refused("journal_failed", why=str(exc))] * len(batch)
             self.metrics.observe("store_commit_seconds", time.monotonic() - began)
             self._follow()
             for (_, waiter), result in zip(batch, results, strict=True):
@@ -212,8 +212,11 @@ class Replica:
         return await waiter
 
     async def read(self, question: Callable[[Journal], _T]) -> _T:
-        """The answer to a question about the log as it is on disk."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, question, self._journal)
+        """The answer to a question about the log as it is on disk. Raises Refused when the database does not answer."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, question, self._journal)
+        except DatabaseError as exc:
+            raise Refused("journal_failed", why=str(exc)) from exc
 
     def _release(self) -> None:
         """Let go those whose entries count now."""

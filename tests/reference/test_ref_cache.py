@@ -63,7 +63,7 @@ async def test_an_answer_is_given_again_until_it_is_old_or_wiped_and_what_is_unf
     await one.through("l", ask)
     await one.through("m", ask)
     assert one.about() == {"hits": 1, "misses": 6, "evictions": 1, "held": 2}
-    assert one.wipe() == 2 and one.about()["held"] == 0
+    assert await one.wipe() == 2 and one.about()["held"] == 0
 
 
 @pytest.mark.parametrize(("mutants", "calls"), [(frozenset[str](), 1), (frozenset({NO_SINGLE_FLIGHT}), 5)])

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from harness.reference.channel import Lost, Refused, Unreachable, Wire
+from harness.reference.database import Sqlite
 from harness.reference.governor import JournalView, Limits, RegionView, Route, decide
 from harness.reference.health import DOWN, UP
 from harness.reference.journal import GENESIS, Config, Conflict, Draft, Entry, Journal
@@ -37,7 +38,7 @@ def outcome(number: int, ref: int) -> Draft:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    log = Journal(tmp_path / "log.sqlite", "eu")
+    log = Journal(Sqlite(tmp_path / "log.sqlite"), "eu")
     log.batch([lambda j: j.set_config(EU_ONLY)])
     return log
 
@@ -46,7 +47,7 @@ def test_the_log_is_a_hash_chain_and_survives_reopening(journal: Journal, tmp_pa
     one, two = journal.batch([lambda j: j.append(turn(1)), lambda j: j.append(turn(2))])
     assert (one.seq, one.prev_hash, two.prev_hash) == (1, GENESIS, one.hash)
     journal.close()
-    again = Journal(tmp_path / "log.sqlite", "eu")
+    again = Journal(Sqlite(tmp_path / "log.sqlite"), "eu")
     assert (again.last_seq, again.last_hash, again.config, again.reign) == (2, two.hash, EU_ONLY, 1)
     with pytest.raises(ValueError, match="entry 1: hash does not fit"):
         Entry.parse(replace(one, value="other").row())
@@ -62,7 +63,7 @@ def test_a_refused_operation_leaves_the_rest_of_its_batch(journal: Journal) -> N
 
 
 def test_a_fenced_tail_goes_to_quarantine_and_late_pushes_change_nothing(journal: Journal, tmp_path: Path) -> None:
-    other = Journal(tmp_path / "other.sqlite", "us")
+    other = Journal(Sqlite(tmp_path / "other.sqlite"), "us")
     common = journal.batch([lambda j: j.append(turn(1)), lambda j: j.append(turn(2))])
     assert other.batch([lambda j: j.extend((0, GENESIS), common, 1)]) == [2]
     tail = journal.batch([lambda j: j.append(turn(3)), lambda j: j.append(outcome(3, 3))])
@@ -126,7 +127,7 @@ class Pair:
 
     def boot(self, region: str) -> None:
         executor = ThreadPoolExecutor(max_workers=1)
-        log = Journal(self.path / f"{region}.sqlite", region)
+        log = Journal(Sqlite(self.path / f"{region}.sqlite"), region)
         replica = Replica(log, executor, region, Metrics(), frozenset())
         replica.timing = Timing(commit_s=0.4, push_s=0.2, heartbeat_s=0.01, async_batch_s=0.005)
         self.replicas[region], self._executors[region] = replica, executor

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.reference.database import Sqlite
 from harness.reference.journal import Config, Draft, Journal
 from harness.reference.mutants import NO_CANARY
 from harness.reference.registry import Registry, key_of, problem
@@ -100,7 +101,7 @@ def test_toggles_and_template_stand_as_published_and_the_digest_tells_registries
 
 def test_records_live_in_the_log_and_leave_it_with_a_fenced_tail(tmp_path: Path) -> None:
     config = Config(epoch=1, primary="eu", sync=("eu",), mode="sync")
-    eu, us = Journal(tmp_path / "eu", "eu"), Journal(tmp_path / "us", "us")
+    eu, us = Journal(Sqlite(tmp_path / "eu"), "eu"), Journal(Sqlite(tmp_path / "us"), "us")
     eu.batch([lambda j: j.set_config(config)])
     eu.batch([lambda j, v=v: j.append(Draft(kind="record", value="template", body={"value": v})) for v in ("a", "b")])
     assert eu.records == {"template": "b"}
@@ -111,7 +112,7 @@ def test_records_live_in_the_log_and_leave_it_with_a_fenced_tail(tmp_path: Path)
     eu.batch([lambda j: j.extend((1, us.hash_at(1)), us.entries(1, 2), 2)])
     assert eu.records == {"template": "a"} and eu.quarantined == 1
     eu.close()
-    again = Journal(tmp_path / "eu", "eu")
+    again = Journal(Sqlite(tmp_path / "eu"), "eu")
     assert again.records == {"template": "a"}
     again.close()
     us.close()
