@@ -18,7 +18,7 @@ import base_image
 
 KNOWN = {
     "": {"name", "services", "networks"},
-    "service": {"image", "build", "networks", "init", "command", "ports"},
+    "service": {"image", "build", "networks", "init", "command", "ports", "user", "entrypoint", "environment"},
     "network": {"ipam"},
 }
 
@@ -48,8 +48,8 @@ def labels(project: str, service: str) -> list[str]:
     return [part for key, value in facts.items() for part in ("--label", f"com.docker.compose.{key}={value}")]
 
 
-def up(file: Path, project: str | None = None) -> str:
-    """The project's name, its networks made, images built and containers started."""
+def up(file: Path, project: str | None = None, base: str | None = None) -> str:
+    """The project's name, its networks made, images built (on the image `base`) and containers started."""
     document = read(file)
     project = project or document["name"]
     built: set[str] = set()
@@ -62,11 +62,15 @@ def up(file: Path, project: str | None = None) -> str:
             built.add(service["image"])
             context = (file.parent / service["build"]["context"]).resolve()
             recipe = context / service["build"]["dockerfile"]
-            base = f"BASE={base_image.build()}"
-            docker("build", "--tag", service["image"], "--file", str(recipe), "--build-arg", base, str(context))
+            built_on = f"BASE={base or base_image.build()}"
+            docker("build", "--tag", service["image"], "--file", str(recipe), "--build-arg", built_on, str(context))
         ((network, place),) = service["networks"].items()
         options = [part for port in service.get("ports", ()) for part in ("--publish", port)]
         options += ["--init"] if service.get("init") else []
+        options += ["--user", service["user"]] if "user" in service else []
+        options += [part for pair in service.get("environment", {}).items() for part in ("--env", "=".join(pair))]
+        program, *before = service.get("entrypoint", [""])
+        options += ["--entrypoint", program] if program else []
         options += [
             "--network",
             f"{project}_{network}",
@@ -77,7 +81,7 @@ def up(file: Path, project: str | None = None) -> str:
             "--name",
             f"{project}-{name}-1",
         ]
-        docker("run", "--detach", *labels(project, name), *options, service["image"], *service["command"])
+        docker("run", "--detach", *labels(project, name), *options, service["image"], *before, *service["command"])
     return str(project)
 
 

@@ -36,7 +36,7 @@ def test_a_region_with_its_database_and_its_cache_dies_and_nothing_is_lost(drill
 
 
 def test_a_primary_that_acknowledges_too_early_is_found_there_too(drill: Drill) -> None:
-    done = drill("region-kill", REAL, "stack.params.mutant=ack-before-replicate")
+    done = drill("region-kill", "stack={file: genai-real, params: {mutant: ack-before-replicate}}")
     done.expect("FAIL")
     assert "durable" not in valid(done)
     assert done.result["measures"]["loss"]["lost"] > 0
