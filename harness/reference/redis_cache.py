@@ -23,12 +23,14 @@ _PREFIX = "answer:"
 class RedisCache(Cache):
     """As `Cache`, shared by whoever asks the same server. After an error the server is left alone for a second."""
 
-    def __init__(self, url: str, ttl_s: float, mutants: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, url: str, ttl_s: float, mutants: frozenset[str] = frozenset(), answer_s: float = _ANSWER_S
+    ) -> None:
         super().__init__(ttl_s, mutants)
         self.errors = 0
         self._rest_until_s = 0.0
         self._redis = Redis.from_url(
-            url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, decode_responses=True
+            url, socket_timeout=answer_s, socket_connect_timeout=answer_s, decode_responses=True
         )
 
     async def _fresh(self, key: str) -> Kept | None:

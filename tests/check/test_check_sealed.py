@@ -18,6 +18,7 @@ from harness.history.exports import Export
 from harness.history.history import History
 from harness.history.table import OpTable
 from harness.model.result import CheckResult
+from harness.reference.database import Sqlite
 from harness.reference.journal import Config, Draft, Journal
 
 BEGUN = 1_795_600_000 * S
@@ -136,7 +137,7 @@ def test_lines_linked_as_our_own_record_is_are_understood() -> None:
 
 
 def test_the_log_of_the_reference_stack_verifies_until_somebody_edits_it(tmp_path: Path) -> None:
-    log = Journal(tmp_path / "log.sqlite", "eu")
+    log = Journal(Sqlite(tmp_path / "log.sqlite"), "eu")
     log.batch([lambda j: j.set_config(Config(epoch=1, primary="eu", sync=("eu",), mode="sync"))])
     drafts = [Draft(kind="turn", session="s", value=f"v{number}", idem=f"k{number}") for number in range(5)]
     log.batch([lambda j, draft=draft: j.append(draft) for draft in drafts])

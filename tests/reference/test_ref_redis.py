@@ -77,7 +77,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest.fixture(params=["memory", "redis"])
 async def cache(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Cache]:
-    made = Cache(0.4) if request.param == "memory" else RedisCache(server.url, 0.4)
+    made = Cache(2.0) if request.param == "memory" else RedisCache(server.url, 2.0, answer_s=5.0)
     yield made
     await made.close()
 
@@ -95,7 +95,7 @@ async def test_both_give_an_answer_again_until_it_is_old_or_wiped(cache: Cache) 
     assert again is not None
     assert (again.tokens, again.finish, again.usage, again.sha) == (("ba", "é"), "stop", {"completion_tokens": 2}, "ab")
     assert await ask(cache, "unfit", None) is None and await ask(cache, "unfit", None) is None
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2.2)
     assert await ask(cache, "k", kept("new")) is None
     assert await cache.wipe() == 1
     assert await ask(cache, "k", kept()) is None
@@ -115,7 +115,7 @@ async def test_of_several_that_miss_one_asks(cache: Cache) -> None:
 
 
 async def test_two_gateways_of_a_region_share_it(server: Server) -> None:
-    one, two = RedisCache(server.url, 5.0), RedisCache(server.url, 5.0)
+    one, two = (RedisCache(server.url, 60.0, answer_s=5.0) for _ in range(2))
     await ask(one, "k", kept())
     assert await ask(two, "k", None) is not None
     await one.close()
