@@ -45,9 +45,10 @@ while True:
 
 LOG = """
 import pathlib, signal, sys
+from harness.reference.database import Sqlite
 from harness.reference.journal import Config, Draft, Journal
 signal.alarm(60)
-journal = Journal(pathlib.Path("journal.sqlite"), "eu", ack_before_fsync=sys.argv[1] == "early")
+journal = Journal(Sqlite(pathlib.Path("journal.sqlite"), lax=sys.argv[1] == "early"), "eu")
 if journal.config is None:
     journal.batch([lambda one: one.set_config(Config(epoch=1, primary="eu", sync=("eu",), mode="sync"))])
 while journal.last_seq < 50:
