@@ -11,7 +11,7 @@ from aiohttp import web
 
 from harness.reference.admission import Admission
 from harness.reference.channel import CallError, Refused, Wire
-from harness.reference.foreign import UNPROVEN
+from harness.reference.foreign import ALONE, UNPROVEN
 from harness.reference.mutants import COLD_STANDBY, STALE_CREDENTIALS
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, log
@@ -157,8 +157,9 @@ class Desk:
         body: Wire = {"model": model} if model else {}
         body |= {"messages": [{"role": "user", "content": "ready?"}], "max_tokens": 1}
         timeout = aiohttp.ClientTimeout(total=_PROBE_S)
+        address, headers = f"{url}/v1/chat/completions", ALONE if model else None
         for _ in range(_PROBE_TRIES):
-            async with self.up.session.post(f"{url}/v1/chat/completions", json=body, timeout=timeout) as reply:
+            async with self.up.session.post(address, json=body, headers=headers, timeout=timeout) as reply:
                 if reply.status not in _REFUSALS:  # one that refuses some requests still makes progress with others
                     return reply.status == 200 and bool((await reply.json())["usage"]["completion_tokens"])
         return False

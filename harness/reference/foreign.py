@@ -10,7 +10,10 @@ from typing import Any
 
 from harness.reference import oracle
 
-__all__ = ["UNPROVEN", "Words", "question"]
+__all__ = ["ALONE", "UNPROVEN", "Words", "question"]
+
+ALONE = {"connection": "close"}
+"""Headers of every request: llama.cpp closes a connection after a stream without a word, and the next request would meet that."""
 
 UNPROVEN = {
     "content": "a foreign engine has no oracle: that the text is what was journaled can be told, not that it is right",

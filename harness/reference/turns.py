@@ -18,7 +18,7 @@ import aiohttp
 from harness.reference import oracle
 from harness.reference.cache import Cache, Kept
 from harness.reference.channel import Channel, Lost, Refused, Unreachable
-from harness.reference.foreign import UNPROVEN, Words, question
+from harness.reference.foreign import ALONE, UNPROVEN, Words, question
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import EMPTY_IS_FINE, RETRY_STORM, SILENT_FALLBACK, ZOMBIES
 from harness.reference.oracle import PINS
@@ -299,7 +299,8 @@ async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tupl
     up.metrics.count("gw_attempts_total", provider=provider.name)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ENGINE_CONNECT_S, sock_read=up.engine_silent_s)
     try:
-        async with up.session.post(f"{provider.url}/v1/chat/completions", json=body, timeout=timeout) as reply:
+        url, headers = f"{provider.url}/v1/chat/completions", ALONE if provider.foreign else None
+        async with up.session.post(url, json=body, headers=headers, timeout=timeout) as reply:
             if reply.status != 200:
                 up.pool.failed(provider, advised_s(reply.headers.get("retry-after"), time.time()))
                 raise _TurnFailedError(502, "engine_failed", f"{provider.name} answered {reply.status}")
