@@ -24,9 +24,10 @@ def lists_of_texts(texts: pa.StringArray) -> tuple[NDArray[np.int64], pa.StringA
         return None
     empty = pc.equal(texts, "[]")
     # No quote is inside a value: `", "` stands between two, and nowhere else.
-    bare = pc.utf8_slice_codeunits(texts, 2, -2)
-    split = pc.split_pattern(pc.replace_substring(bare, '", "', '","'), '","')
-    full = split.filter(pc.invert(empty))
+    bare = pc.replace_substring(pc.utf8_slice_codeunits(texts, 2, -2), '", "', '","')
+    split = pc.split_pattern(bare, '","')
+    del bare
+    full = split.filter(pc.invert(empty)) if pc.any(empty).as_py() else split
     length = np.where(
         empty.to_numpy(zero_copy_only=False), 0, pc.list_value_length(split).to_numpy(zero_copy_only=False)
     )

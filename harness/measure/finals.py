@@ -122,6 +122,7 @@ def last_reads(reads: OpTable) -> LastReads:
         flat = pa.array([value for one in values for value in one], pa.string())
     else:
         length, flat = plain
+    pa.default_memory_pool().release_unused()  # the whole texts, and what they were on the way
     return LastReads(
         region=tuple(names[code] if code >= 0 else None for code in region[last].tolist()),
         place=place.take(pa.array(last)),
@@ -135,11 +136,10 @@ def numbered(*columns: pa.ChunkedArray) -> tuple[NDArray[np.int64], ...]:
     import pyarrow as pa
 
     together = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
-    codes = together.combine_chunks().dictionary_encode().indices.fill_null(-1)
-    if isinstance(codes, pa.ChunkedArray):
-        codes = codes.combine_chunks()
+    chunks = together.dictionary_encode().unify_dictionaries().chunks
+    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
     ends = np.cumsum([len(column) for column in columns])[:-1]
-    return tuple(np.split(codes.to_numpy(zero_copy_only=False).astype(np.int64), ends))
+    return tuple(np.split(np.concatenate([np.zeros(0, dtype=np.int64), *codes]), ends))
 
 
 def final_states(history: History) -> tuple[FinalState, ...]:

@@ -56,7 +56,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Models decoupled from hardware, moved between regions",
-        has="any OpenAI-compatible URL as engine (`--engine-model`), its gaps named; contract tests (llama.cpp's server too), not drilled",
+        has="any OpenAI-compatible URL as engine (`--engine-model`), its gaps named; contract tests, not drilled",
     ),
     Row(
         asked="Versioned artifacts, prompts and configuration, auditable rollback",
