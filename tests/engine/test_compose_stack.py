@@ -130,9 +130,12 @@ def killed_under_load(tmp_path: Path, *sets: str) -> tuple[dict[str, Any], set[s
     assert result["verdict"] in allowed, (result["sentence"], result["reasons"], done.stderr[-2000:])
     assert done.returncode == result["exit_code"]
     assert result["measures"]["loss"]["lost"] == 0
-    # The edge resends what a dead region leaves unanswered: at this rate users may see slow answers and no outage.
-    recovery = result["measures"]["recovery"]
-    assert recovery["state"] == "recovered" or (recovery["state"] == "none" and recovery["masked"]), recovery
+    # The edge resends what a dead region leaves unanswered: at this rate users may see slow answers and no outage, or one that is
+    # shorter than the shortest that so few operations can tell from chance (the result says which that is).
+    measures = result["measures"]
+    recovery, gap_ns = measures["recovery"], measures["instants"]["gap_ns"] or 0
+    hidden = recovery["masked"] or gap_ns < measures["smallest_outage_ns"]
+    assert recovery["state"] == "recovered" or (recovery["state"] == "none" and hidden), (recovery, gap_ns)
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     return result, {event["target"] for event in events if event.get("stage") == "verified"}
 
