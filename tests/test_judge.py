@@ -7,13 +7,14 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.history.events import AbortEvent, FaultEvent, NoteEvent, ProbeEvent
 from harness.history.history import History
 from harness.history.table import OpTable
-from harness.judge import Inputs, judge, matches_expectation
+from harness.judge import Inputs, judge, matches_expectation, words
 from harness.judge.objectives import observed_words, steady_status
 from harness.judge.observe import Case, Observation
 from harness.measure.good import steady_span
@@ -324,3 +325,10 @@ def test_bounds_are_rounded_outward_wherever_they_stand() -> None:
     predicate = parse_predicate("recovery_time <= 5s")
     assert observed_words(Observation(lo=1_372_100_000.0, hi=1_894_900_000.0), predicate) == "1.37 to 1.90 s"
     assert observed_words(Observation(lo=2e9, hi=2e9), predicate) == "2 s"
+
+
+def test_errors_that_are_no_outage_are_not_called_nothing() -> None:
+    recovery = SimpleNamespace(state="none", masked=False)
+    some, none = (SimpleNamespace(recovery=recovery, counts=SimpleNamespace(bad=bad, valid=486)) for bad in (16, 0))
+    assert words._recovery_words(some, ()) == "16 of 486 requests failed, too few to tell an outage from chance"  # type: ignore[arg-type]
+    assert words._recovery_words(none, ()) == "clients noticed nothing"  # type: ignore[arg-type]

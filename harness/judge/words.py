@@ -47,7 +47,14 @@ def _recovery_words(measures: Measures, objectives: Sequence[ObjectiveResult]) -
     limit = next((objective for objective in objectives if objective.measure == "recovery_time"), None)
     bound = f" (limit {limit.limit.lstrip('<= ')})" if limit else ""
     if recovery.state == "none":
-        return "clients noticed slower answers, not an outage" if recovery.masked else "clients noticed nothing"
+        if recovery.masked:
+            return "clients noticed slower answers, not an outage"
+        bad, valid = measures.counts.bad, measures.counts.valid
+        return (
+            f"{bad:,} of {valid:,} requests failed, too few to tell an outage from chance"
+            if bad
+            else "clients noticed nothing"
+        )
     if recovery.interval is None:
         return ""
     if recovery.interval.hi_ns is None:
