@@ -19,6 +19,7 @@ from harness.reference.database import Database, DatabaseError
 __all__ = ["GENESIS", "Config", "Conflict", "Draft", "Entry", "Journal"]
 
 GENESIS = "0" * 64
+_MIRRORS = ("last_seq", "last_hash", "config", "reign", "records", "quarantined")
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS log (seq BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, region TEXT NOT NULL,"
     " kind TEXT NOT NULL, session TEXT, value TEXT, idem TEXT, ref BIGINT, body TEXT NOT NULL, at_unix_ns BIGINT NOT NULL,"
@@ -162,6 +163,7 @@ class Journal:
         if self._stale:
             self._load()
             self._stale = False
+        before = {name: getattr(self, name) for name in _MIRRORS}
         try:
             self._db.begin()
             for operation in operations:
@@ -173,18 +175,11 @@ class Journal:
                     results.append(exc)
             self._db.commit()
         except DatabaseError:
-            self._stale = True  # whether a commit that failed is there can only be read
             self._db.rollback()
-            self._stale_load()
+            vars(self).update(before)
+            self._stale = True  # whether a commit that failed is there can only be read, once the database answers
             raise
         return results
-
-    def _stale_load(self) -> None:
-        try:
-            self._load()
-        except DatabaseError:
-            return  # before the next batch
-        self._stale = False
 
     # -- writes: only inside batch ------------------------------------------------------------------------------
 

@@ -164,12 +164,14 @@ def test_a_server_that_ends_undoes_the_batch_and_is_used_again_when_it_is_back(
     journal.batch([lambda j: j.set_config(EU), lambda j: j.append(Draft(kind="turn", value="one"))])
 
     def ends(log: Journal) -> None:
+        log.set_config(US)
         log.append(Draft(kind="turn", value="two"))
         server.stop()
         log.append(Draft(kind="turn", value="three"))
 
     with pytest.raises(DatabaseError):
         journal.batch([ends])
+    assert (journal.last_seq, journal.config) == (1, EU), "what is not there is not taken for being there meanwhile"
     with pytest.raises(DatabaseError):
         journal.batch([lambda j: j.append(Draft(kind="turn", value="four"))])
     server.start()
