@@ -36,6 +36,7 @@ __all__ = [
     "last_reads",
     "model_of",
     "numbered",
+    "places",
     "regions_asked",
     "values_in",
 ]
@@ -108,7 +109,7 @@ def last_reads(reads: OpTable) -> LastReads:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    place = pc.coalesce(reads.column("key").cast("string"), reads.column("session").cast("string"))
+    place = places(reads)
     (number,) = numbered(place)
     region, names = reads.codes("region")
     order = np.lexsort((reads.ints("op"), reads.ints("done_ns")))[::-1]
@@ -129,6 +130,13 @@ def last_reads(reads: OpTable) -> LastReads:
         start=np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
         flat=pa.chunked_array([flat]),
     )
+
+
+def places(table: OpTable) -> pa.ChunkedArray:
+    """What each op is about, as `key_of` has it."""
+    import pyarrow.compute as pc
+
+    return pc.coalesce(table.column("key"), table.column("session").cast("string"))
 
 
 def numbered(*columns: pa.ChunkedArray) -> tuple[NDArray[np.int64], ...]:

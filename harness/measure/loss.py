@@ -24,6 +24,7 @@ from harness.measure.finals import (
     last_reads,
     model_of,
     numbered,
+    places,
     regions_asked,
 )
 from harness.model.chance import rule_of_three, upper_bound
@@ -31,7 +32,7 @@ from harness.model.measured import Interval, Loss, LostWrite
 from harness.model.plan import Plan
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _LISTED = 10_000
 _LONGEST = 120
@@ -215,14 +216,12 @@ class _Held:
 
 def _numbered(acked: OpTable, read: LastReads) -> tuple[_Writes, _Held]:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    place = pc.coalesce(_plain(acked, "key"), _plain(acked, "session"))
-    places, read_places = numbered(place, read.place)
-    value, idem, flat = numbered(_plain(acked, "value"), _plain(acked, "idem"), read.flat)
+    place, read_place = numbered(places(acked), read.place)
+    value, idem, flat = numbered(acked.column("value"), acked.column("idem"), read.flat)
     sent_ns, intended_ns = acked.ints("sent_ns"), acked.ints("intended_ns")
     writes = _Writes(
-        place=places,
+        place=place,
         value=value,
         idem=idem,
         began_ns=np.where(sent_ns == MISSING, intended_ns, sent_ns),
@@ -230,11 +229,7 @@ def _numbered(acked: OpTable, read: LastReads) -> tuple[_Writes, _Held]:
     )
     pa.default_memory_pool().release_unused()
     most = 1 + max((int(column.max()) for column in (value, idem, flat) if len(column)), default=0)
-    return writes, _Held(region=read.region, place=read_places, start=read.start, flat=flat, most=most)
-
-
-def _plain(table: OpTable, name: str) -> pa.ChunkedArray:
-    return table.column(name).cast("string")
+    return writes, _Held(region=read.region, place=read_place, start=read.start, flat=flat, most=most)
 
 
 def _absent(writes: _Writes, held: _Held, model: str) -> tuple[Bools, Bools]:
@@ -278,7 +273,7 @@ def _against_sink(acked: OpTable, executed: tuple[str, ...]) -> LostWrites:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    carried = pc.coalesce(_plain(acked, "idem"), _plain(acked, "value"))
+    carried = pc.coalesce(acked.column("idem"), acked.column("value"))
     seen = pc.sum(pc.is_in(carried, value_set=pa.array(executed))).as_py() or 0
     unseen = len(acked) - seen
     # What the sink did not see may have run unseen: that is no loss.
