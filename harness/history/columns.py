@@ -33,12 +33,12 @@ class Columns(Protocol):
 
     def __len__(self) -> int: ...
 
-    def column(self, name: str) -> pa.ChunkedArray:
-        """One column, in one piece (very long texts: in a few)."""
+    def column(self, name: str, keep: bool = True) -> pa.ChunkedArray:
+        """One column, in one piece (very long texts: in a few); without `keep` it is read anew when it is asked for again."""
         ...
 
-    def rows(self, at: Ints) -> pa.Table:
-        """Chosen rows, every column of them, in the order asked for."""
+    def rows(self, at: Ints | NDArray[np.int32], name: str | None = None) -> pa.Table:
+        """Chosen rows, one column of them or all, in the order asked for."""
         ...
 
 
@@ -60,11 +60,11 @@ class HeldColumns:
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
-    def column(self, name: str) -> pa.ChunkedArray:
+    def column(self, name: str, keep: bool = True) -> pa.ChunkedArray:
         return _whole(self._table[name])
 
-    def rows(self, at: Ints) -> pa.Table:
-        return self._table.take(at)
+    def rows(self, at: Ints | NDArray[np.int32], name: str | None = None) -> pa.Table:
+        return (self._table if name is None else self._table.select([name])).take(at)
 
 
 class StoredColumns:
@@ -80,16 +80,16 @@ class StoredColumns:
     def __len__(self) -> int:
         return sum(group.rows for group in self._groups)
 
-    def column(self, name: str) -> pa.ChunkedArray:
+    def column(self, name: str, keep: bool = True) -> pa.ChunkedArray:
         found = self._kept.get(name)
         if found is None:
             found = self._read(name)
             found = _whole(found if self._order is None else found.take(self._order))
-            if name in _TEXTS:
+            if keep and name in _TEXTS:
                 self._kept[name] = found
         return found
 
-    def rows(self, at: Ints) -> pa.Table:
+    def rows(self, at: Ints | NDArray[np.int32], name: str | None = None) -> pa.Table:
         """Read from the row groups that hold them, one after another."""
         import pyarrow as pa
 
@@ -101,9 +101,10 @@ class StoredColumns:
         for number in np.unique(inside).tolist():
             group = self._groups[number]
             begin = ends[number] - group.rows
-            parts.append(_read(group.file, None, group.place).take(places[wanted][inside == number] - begin))
+            parts.append(_read(group.file, name, group.place).take(places[wanted][inside == number] - begin))
         if not parts:
-            return arrow_schema().empty_table()
+            empty = arrow_schema().empty_table()
+            return empty if name is None else empty.select([name])
         return pa.concat_tables(parts).unify_dictionaries().take(np.argsort(wanted))
 
     def _read(self, name: str) -> pa.ChunkedArray:

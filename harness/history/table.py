@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "OpTable"]
 
 MISSING = int(np.iinfo(np.int64).min)
+_NONE = int(np.iinfo(np.int32).min)
+_FEW = 1000
+"""A part of less than one row in so many is read from the row groups that hold it."""
 _INTS = {"int16", "int32", "int64"}
 _KINDS = {name: kind for name, kind, _ in COLUMNS}
 
 Ints = NDArray[np.int64]
+Narrow = NDArray[np.int32]
+Codes = NDArray[np.int8] | NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 
@@ -40,7 +45,7 @@ class OpTable:
     def __init__(self, table: pa.Table) -> None:
         self._columns: Columns = HeldColumns(table)
         self._whole: OpTable | None = None
-        self._at: Ints | None = None
+        self._at: Ints | Narrow | None = None
 
     @classmethod
     def of(cls, ops: Iterable[Op]) -> OpTable:
@@ -81,15 +86,21 @@ class OpTable:
         """The whole Arrow table, made when it is asked for."""
         return self._taken(np.arange(len(self)))
 
-    def column(self, name: str) -> pa.ChunkedArray:
-        """One Arrow column, in one piece (very long texts: in a few). Raises KeyError for one that there is not."""
+    def column(self, name: str, keep: bool = True) -> pa.ChunkedArray:
+        """One Arrow column, in one piece (very long texts: in a few). Raises KeyError for one that there is not.
+
+        Texts are kept for whoever asks next, but not without `keep`: they are most of what a long run holds.
+        """
         if name not in _KINDS:
             raise KeyError(f"no column {name!r}")
         if self._at is None:
-            return self._columns.column(name)
+            return self._columns.column(name, keep)
         import pyarrow as pa
 
-        taken = self._columns.column(name).take(pa.array(self._at))
+        if _FEW * len(self._at) < len(self._columns):
+            taken = self._columns.rows(self._at, name)[name]
+        else:
+            taken = self._columns.column(name, keep).take(pa.array(self._at))
         return pa.chunked_array([taken.combine_chunks()], taken.type)
 
     def _taken(self, places: Ints) -> pa.Table:
@@ -98,19 +109,33 @@ class OpTable:
 
     def ints(self, name: str) -> Ints:
         """An integer column; `MISSING` where null."""
-        column = self._cache.get(name)
-        if column is None:
+        if _KINDS[name] not in _INTS:
+            raise KeyError(f"{name} is not an integer column")
+        pressed = self._origin._pressed(name)
+        return _spread(pressed if self._at is None else pressed[self._at])
+
+    def _pressed(self, name: str) -> Ints | Narrow:
+        """A column of the whole table in 32 bits where its values fit, `_NONE` where null; kept."""
+        found = self._cache.get(name)
+        if found is None:
             import pyarrow.compute as pc
 
-            if _KINDS[name] not in _INTS:
-                raise KeyError(f"{name} is not an integer column")
-            if self._whole is not None:
-                column = self._whole.ints(name)[self._at]
+            column = self.column(name)
+            if column.null_count == len(column):
+                found = np.broadcast_to(np.array(_NONE, dtype=np.int32), len(column))  # takes no memory
             else:
-                wide = self.column(name).cast("int64")
-                column = np.asarray(pc.fill_null(wide, MISSING).to_numpy(), dtype=np.int64)
-            self._cache[name] = column
-        return column
+                lowest, highest = pc.min_max(column).as_py().values()
+                narrow = lowest > _NONE and highest < -_NONE
+                kind, none = ("int32", _NONE) if narrow else ("int64", MISSING)
+                filled = pc.fill_null(column.cast(kind), np.array(none, dtype=kind).item())
+                found = np.asarray(filled.to_numpy(), dtype=kind)
+            self._cache[name] = found
+        return found
+
+    @property
+    def _origin(self) -> OpTable:
+        """The table that this one is a part of; itself when it is whole."""
+        return self if self._whole is None else self._whole
 
     def flags(self, name: str) -> Bools:
         """A boolean column; False where null."""
@@ -126,16 +151,14 @@ class OpTable:
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """A text column as (codes, names): `names[codes[i]]` is row i's text; code -1 where null. A name may have no row."""
-        found = self._codes.get(name)
-        if found is None:
-            if self._whole is not None and _KINDS[name] == "dict":
-                codes, names = self._whole.codes(name)
-                found = codes[self._at], names
-            else:
-                found = self._coded(name)
-            if _KINDS[name] == "dict":
-                self._codes[name] = found
-        return found
+        if _KINDS[name] != "dict":
+            return self._coded(name)
+        kept = self._origin._codes
+        if name not in kept:
+            found, names = self._origin._coded(name)
+            kept[name] = found.astype(np.int8) if len(names) < 128 else found, names
+        codes, names = kept[name]
+        return (codes if self._at is None else codes[self._at]).astype(np.int32, copy=False), names
 
     def _coded(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         column = self._encoded(name)
@@ -152,12 +175,12 @@ class OpTable:
 
     def numbers(self, name: str) -> Ints:
         """A text column as codes alone: equal texts have equal numbers, null -1. For columns of many texts: kept, once told."""
-        column = self._cache.get(f"codes of {name}")
+        column = self._numbers.get(name)
         if column is None:
             column = np.asarray(
                 self._encoded(name).indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64
             )
-            self._cache[f"codes of {name}"] = column
+            self._numbers[name] = column
         return column
 
     def is_(self, name: str, text: str | None) -> Bools:
@@ -173,13 +196,17 @@ class OpTable:
 
     def where(self, mask: Bools) -> OpTable:
         """The rows that the mask picks, in order."""
-        if bool(mask.all()):
-            return self
+        return self if bool(mask.all()) else self._part(np.flatnonzero(mask))
+
+    def span(self, begin: int, end: int) -> OpTable:
+        """The rows from one place up to another."""
+        return self._part(np.arange(*slice(begin, end).indices(len(self))))
+
+    def _part(self, at: Ints) -> OpTable:
         part = OpTable.__new__(OpTable)
-        at = np.flatnonzero(mask)
-        part._whole = self if self._whole is None else self._whole
-        part._at = at if self._at is None else self._at[at]
-        part._columns = self._columns
+        narrow = at.astype(np.int32) if len(self) < -_NONE else at
+        part._whole, part._columns = self._origin, self._columns
+        part._at = narrow if self._at is None else self._at[narrow]
         return part
 
     def slice_(self, where: Mapping[str, str]) -> Bools:
@@ -201,7 +228,7 @@ class OpTable:
         return tuple(Op(**row) for row in self._taken(np.array(indices, dtype=np.int64)).to_pylist())
 
     @cached_property
-    def _codes(self) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
+    def _codes(self) -> dict[str, tuple[Codes, tuple[str, ...]]]:
         return {}
 
     @cached_property
@@ -209,8 +236,18 @@ class OpTable:
         return {}
 
     @cached_property
-    def _cache(self) -> dict[str, Ints]:
+    def _cache(self) -> dict[str, Ints | Narrow]:
         return {}
+
+    @cached_property
+    def _numbers(self) -> dict[str, Ints]:
+        return {}
+
+
+def _spread(pressed: Ints | Narrow) -> Ints:
+    if pressed.dtype == np.int64:
+        return np.asarray(pressed, dtype=np.int64)
+    return np.where(pressed == _NONE, MISSING, pressed.astype(np.int64))
 
 
 def _plain(schema: Any, name: str) -> Any:

@@ -115,7 +115,7 @@ def last_reads(reads: OpTable) -> LastReads:
     order = np.lexsort((reads.ints("op"), reads.ints("done_ns")))[::-1]
     which = (region[order].astype(np.int64) + 1) * (len(reads) + 1) + number[order] + 1
     last = np.sort(order[np.unique(which, return_index=True)[1]])
-    texts = pc.fill_null(reads.column("result").take(pa.array(last)).cast("string"), "[]").combine_chunks()
+    texts = pc.fill_null(reads.column("result", keep=False).take(pa.array(last)).cast("string"), "[]").combine_chunks()
     plain = lists_of_texts(texts) if len(last) else None
     if plain is None:
         values = [values_in(text) for text in texts.to_pylist()]
@@ -136,7 +136,7 @@ def places(table: OpTable) -> pa.ChunkedArray:
     """What each op is about, as `key_of` has it."""
     import pyarrow.compute as pc
 
-    return pc.coalesce(table.column("key"), table.column("session").cast("string"))
+    return pc.coalesce(table.column("key", keep=False), table.column("session").cast("string"))
 
 
 def numbered(*columns: pa.ChunkedArray) -> tuple[NDArray[np.int64], ...]:

@@ -71,7 +71,7 @@ class Graded:
         """good or bad."""
         return np.asarray(self.good | self.bad, dtype=np.bool_)
 
-    @cached_property
+    @property
     def latency_ns(self) -> Ints:
         """From intended start to completion; meaningless for dropped ops."""
         return self.done_ns - self.intended_ns
@@ -84,7 +84,9 @@ class Graded:
         return np.where(own, np.maximum(0, sent - self.intended_ns), 0)
 
     def pick(self, mask: Bools) -> Graded:
-        """The ops that the mask picks, in order."""
+        """The ops that the mask picks, in order; itself when it picks all."""
+        if bool(mask.all()):
+            return self
         return Graded(ops=self.ops.where(mask), **{name: getattr(self, name)[mask] for name in _COLUMNS})
 
     def slice_(self, where: Mapping[str, str]) -> Graded:

@@ -27,18 +27,19 @@ from harness.measure.finals import (
     places,
     regions_asked,
 )
+from harness.measure.pairs import among
 from harness.model.chance import rule_of_three, upper_bound
 from harness.model.measured import Interval, Loss, LostWrite
 from harness.model.plan import Plan
 
 if TYPE_CHECKING:
-    pass
+    import pyarrow as pa
 
 _LISTED = 10_000
 _LONGEST = 120
-_NOWHERE = -2
 
 Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 __all__ = ["LostWrites", "loss", "lost_writes"]
@@ -130,23 +131,25 @@ def lost_writes(history: History, plan: Plan) -> LostWrites:
     reads = final_reads(history)
     if model == "jobs" and not len(reads):
         return _against_sink(acked, effects(history))
-    writes, read = _numbered(acked, last_reads(reads))
+    read = last_reads(reads)
+    place, read_place = (column.astype(np.int32) for column in numbered(places(acked), read.place))
     asked, evidence = regions_asked(plan)
     names: tuple[str | None, ...] = tuple(asked) or (None,)
     by_region: dict[str, Bools] = {}
     unread = 0
     for name in names:
-        there = read.of(name)
-        absent, missing = _overwritten(writes, there) if model == "register" else _absent(writes, there, model)
+        there = _shown(read, read_place, (name,))
+        absent, missing = (
+            _overwritten(acked, place, there) if model == "register" else _absent(acked, place, there, model)
+        )
         unread += int(np.count_nonzero(missing))
-        if len(there):
+        if len(there.place):
             by_region[name or "all"] = absent
     lost = max(by_region.values(), key=np.count_nonzero, default=np.zeros(len(acked), dtype=np.bool_))
-    kept = np.concatenate([np.zeros(0, dtype=np.int64), *(read.of(name).flat for name in evidence)])
     return LostWrites(
         acknowledged=acked,
         by_region=by_region,
-        recoverable=int(np.count_nonzero(np.isin(writes.value[lost], kept[kept >= 0]))),
+        recoverable=_recoverable(acked, lost, _shown(read, read_place, evidence)) if evidence else 0,
         holes=_holes(lost, acked),
         why=_why(history, names, by_region, unread),
     )
@@ -167,102 +170,81 @@ def _why(history: History, names: tuple[str | None, ...], read: Mapping[str, obj
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Writes:
-    """Acknowledged writes in numbers: equal texts have equal ones, none -1. `place`: a write's key, else its session."""
+class _Shown:
+    """Final reads of some regions: read i, of the place `place[i]`, showed `flat[start[i]:start[i + 1]]`."""
 
-    place: Ints
-    value: Ints
-    idem: Ints
-    began_ns: Ints
-    done_ns: Ints
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """The last final read of each place, numbered as the writes: read i showed `flat[start[i]:start[i + 1]]`."""
-
-    region: tuple[str | None, ...]
-    place: Ints
+    place: Places
     start: Ints
-    flat: Ints
-    most: int
+    flat: pa.ChunkedArray
 
-    def __len__(self) -> int:
-        return len(self.place)
-
-    def of(self, region: str | None) -> _Held:
-        """What was read of one region."""
-        mine = np.array([one == region for one in self.region], dtype=np.bool_)
-        length = np.diff(self.start)
-        return _Held(
-            region=tuple(one for one in self.region if one == region),
-            place=self.place[mine],
-            start=np.concatenate([[0], np.cumsum(length[mine])]),
-            flat=self.flat[np.repeat(mine, length)],
-            most=self.most,
-        )
-
-    def has(self, place: Ints, value: Ints) -> Bools:
-        """Which values are held at their places."""
-        at = np.repeat(self.place, np.diff(self.start))
-        place_of = np.full(self.most + 1, _NOWHERE)  # the last is of no value
-        place_of[self.flat] = at
-        place_of[-1] = _NOWHERE
-        if np.array_equal(place_of[self.flat], at):  # no value is at two places: nothing needs to be sorted
-            return np.asarray(place_of[value] == place, dtype=np.bool_)
-        held = at * self.most + self.flat
-        return np.asarray(np.isin(place * self.most + value, held) & (value >= 0), dtype=np.bool_)
+    @property
+    def at(self) -> Places:
+        """The place of each value shown."""
+        return np.repeat(self.place, np.diff(self.start))
 
 
-def _numbered(acked: OpTable, read: LastReads) -> tuple[_Writes, _Held]:
+def _shown(read: LastReads, place: Places, regions: tuple[str | None, ...]) -> _Shown:
+    """What the last reads of these regions showed; `place` numbers each read's."""
     import pyarrow as pa
 
-    place, read_place = numbered(places(acked), read.place)
-    value, idem, flat = numbered(acked.column("value"), acked.column("idem"), read.flat)
-    sent_ns, intended_ns = acked.ints("sent_ns"), acked.ints("intended_ns")
-    writes = _Writes(
-        place=place,
-        value=value,
-        idem=idem,
-        began_ns=np.where(sent_ns == MISSING, intended_ns, sent_ns),
-        done_ns=acked.ints("done_ns"),
+    mine = np.array([one in regions for one in read.region], dtype=np.bool_)
+    length = np.diff(read.start)
+    return _Shown(
+        place=place[mine],
+        start=np.concatenate([[0], np.cumsum(length[mine])]),
+        flat=read.flat if bool(mine.all()) else read.flat.filter(pa.array(np.repeat(mine, length))),
     )
-    pa.default_memory_pool().release_unused()
-    most = 1 + max((int(column.max()) for column in (value, idem, flat) if len(column)), default=0)
-    return writes, _Held(region=read.region, place=read_place, start=read.start, flat=flat, most=most)
 
 
-def _absent(writes: _Writes, held: _Held, model: str) -> tuple[Bools, Bools]:
+def _absent(acked: OpTable, place: Places, shown: _Shown, model: str) -> tuple[Bools, Bools]:
     """(writes absent from what was read, writes whose key was never read)."""
-    own = np.isin(writes.place, held.place)
-    everything = bool(np.any(held.place < 0))  # one read of everything stands in for keys without their own
-    place = np.where(own, writes.place, -1)
-    shown = held.has(place, writes.value)
+    own = np.isin(place, shown.place)
+    everything = bool(np.any(shown.place < 0))  # one read of everything stands in for keys without their own
+    sought = np.where(own, place, np.int32(-1))
+    found = among(sought, acked.column("value", keep=False), shown.at, shown.flat)
     if model == "jobs":
-        shown |= held.has(place, writes.idem)
+        found |= among(sought, acked.column("idem", keep=False), shown.at, shown.flat)
     unread = ~own if not everything else np.zeros(len(own), dtype=np.bool_)
-    return ~shown & ~unread, unread
+    return ~found & ~unread, unread
 
 
-def _overwritten(writes: _Writes, held: _Held) -> tuple[Bools, Bools]:
+def _overwritten(acked: OpTable, place: Places, shown: _Shown) -> tuple[Bools, Bools]:
     """Register writes that must have been lost: they began after the write that the final read shows had ended."""
-    if not len(held):
-        nothing = np.zeros(len(writes.place), dtype=np.bool_)
+    if not len(shown.place):
+        nothing = np.zeros(len(place), dtype=np.bool_)
         return nothing, ~nothing
-    empty = np.diff(held.start) == 0
-    first = np.where(empty, -1, held.flat[np.minimum(held.start[:-1], len(held.flat) - 1)] if len(held.flat) else -1)
-    order = np.argsort(held.place)
-    found = np.minimum(np.searchsorted(held.place[order], writes.place), len(held) - 1)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    empty = np.diff(shown.start) == 0
+    first = shown.flat.take(pa.array(np.where(empty, 0, shown.start[:-1]), mask=empty))
+    order = np.argsort(shown.place)
+    found = np.minimum(np.searchsorted(shown.place[order], place), len(order) - 1)
     read = order[found]
-    unread = held.place[read] != writes.place
-    shown = first[read]
-    same = (writes.value == shown) & ~unread
-    ended_ns = np.full(len(held), MISSING)
-    ended_ns[read[same]] = writes.done_ns[same]  # of several, the last
+    unread = shown.place[read] != place
+    alike = pc.fill_null(pc.equal(acked.column("value", keep=False), first.take(pa.array(read))), False)
+    same = alike.to_numpy() & ~unread
+    done_ns, sent_ns = acked.ints("done_ns"), acked.ints("sent_ns")
+    ended_ns = np.full(len(shown.place), MISSING)
+    ended_ns[read[same]] = done_ns[same]  # of several, the last
     shown_ns = ended_ns[read]
     told = shown_ns != MISSING
-    known = (shown < 0) | told  # a value of no acknowledged write may be newer than all
-    return ~unread & ~same & known & (~told | (writes.began_ns > shown_ns)), unread
+    nothing_shown = first.is_null().to_numpy()[read]
+    known = nothing_shown | told  # a value of no acknowledged write may be newer than all
+    began_ns = np.where(sent_ns == MISSING, acked.ints("intended_ns"), sent_ns)
+    return ~unread & ~same & known & (~told | (began_ns > shown_ns)), unread
+
+
+def _recoverable(acked: OpTable, lost: Bools, kept: _Shown) -> int:
+    """How many lost values are held by regions that are read for evidence alone."""
+    at = np.flatnonzero(lost)
+    if not len(at) or not len(kept.flat):
+        return 0
+    import pyarrow.compute as pc
+
+    value = acked.where(lost).column("value", keep=False)
+    there = kept.flat.filter(pc.is_in(kept.flat, value_set=value.combine_chunks()))
+    return int(pc.sum(pc.is_in(value.drop_null(), value_set=there.combine_chunks())).as_py() or 0)
 
 
 def _against_sink(acked: OpTable, executed: tuple[str, ...]) -> LostWrites:
