@@ -72,6 +72,7 @@ class StoredColumns:
 
     def __init__(self, files: Sequence[Path]) -> None:
         """Raises StoreError for a damaged or foreign file, naming it; so do the others, for what only shows later."""
+        _give_back()
         self._files = tuple(files)
         self._groups = [group for file in self._files for group in _groups(file)]
         self._order = _order(*(self._read(name) for name in _ORDER))
@@ -112,6 +113,15 @@ class StoredColumns:
 
         parts = [chunk for file in self._files for chunk in _read(file, name)[name].chunks]
         return pa.chunked_array(parts, arrow_schema().field(name).type).unify_dictionaries()
+
+
+def _give_back() -> None:
+    """Have Arrow return what it frees to the system: of a long run's columns it would else keep a third."""
+    import pyarrow as pa
+
+    if pa.default_memory_pool().backend_name == "mimalloc" and "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+        pa.jemalloc_set_decay_ms(0)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:

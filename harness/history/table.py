@@ -151,6 +151,11 @@ class OpTable:
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """A text column as (codes, names): `names[codes[i]]` is row i's text; code -1 where null. A name may have no row."""
+        codes, names = self._narrow(name)
+        return codes.astype(np.int32, copy=False), names
+
+    def _narrow(self, name: str) -> tuple[Codes, tuple[str, ...]]:
+        """As `codes`, in a byte each where that is enough; kept for the whole table where names are few."""
         if _KINDS[name] != "dict":
             return self._coded(name)
         kept = self._origin._codes
@@ -158,7 +163,7 @@ class OpTable:
             found, names = self._origin._coded(name)
             kept[name] = found.astype(np.int8) if len(names) < 128 else found, names
         codes, names = kept[name]
-        return (codes if self._at is None else codes[self._at]).astype(np.int32, copy=False), names
+        return codes if self._at is None else codes[self._at], names
 
     def _coded(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         column = self._encoded(name)
@@ -186,8 +191,9 @@ class OpTable:
     def is_(self, name: str, text: str | None) -> Bools:
         """Which rows have this text in a text column (None: which have none)."""
         if text is None:
-            return self.numbers(name) < 0
-        codes, names = self.codes(name)
+            codes = self._narrow(name)[0] if _KINDS[name] == "dict" else self.numbers(name)
+            return np.asarray(codes < 0, dtype=np.bool_)
+        codes, names = self._narrow(name)
         return np.asarray(codes == (names.index(text) if text in names else -2), dtype=np.bool_)
 
     def texts(self, name: str) -> list[str | None]:

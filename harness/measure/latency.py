@@ -43,11 +43,13 @@ def latency_values(graded: Graded, measure: str, mask: Bools) -> Ints:
         gaps = graded.ops.ints("gap_ns")
         return np.asarray(gaps[mask & graded.valid & (gaps != MISSING)], dtype=np.int64)
     picked = mask & graded.ok & graded.valid
+    end = graded.done_ns
     if measure == "ttft":
-        first = graded.ops.ints("first_ns")
-        picked = picked & (first != MISSING)
-        return np.asarray(first[picked] - graded.intended_ns[picked], dtype=np.int64)
-    return graded.latency_ns[picked]
+        end = graded.ops.ints("first_ns")
+        picked &= end != MISSING
+    values = end[picked]
+    values -= graded.intended_ns[picked]
+    return values
 
 
 def calm_ops(graded: Graded, disruptions: tuple[Disruption, ...]) -> Bools:

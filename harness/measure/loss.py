@@ -222,14 +222,15 @@ def _overwritten(acked: OpTable, place: Places, shown: _Shown) -> tuple[Bools, B
     found = np.minimum(np.searchsorted(shown.place[order], place), len(order) - 1)
     read = order[found]
     unread = shown.place[read] != place
-    alike = pc.fill_null(pc.equal(acked.column("value", keep=False), first.take(pa.array(read))), False)
-    same = alike.to_numpy() & ~unread
+    value = acked.column("value", keep=False)
+    nothing_shown = first.is_null().to_numpy()[read]
+    alike = pc.fill_null(pc.equal(value, first.take(pa.array(read))), False).to_numpy()
+    same = (alike | (nothing_shown & value.is_null().to_numpy())) & ~unread
     done_ns, sent_ns = acked.ints("done_ns"), acked.ints("sent_ns")
     ended_ns = np.full(len(shown.place), MISSING)
     ended_ns[read[same]] = done_ns[same]  # of several, the last
     shown_ns = ended_ns[read]
     told = shown_ns != MISSING
-    nothing_shown = first.is_null().to_numpy()[read]
     known = nothing_shown | told  # a value of no acknowledged write may be newer than all
     began_ns = np.where(sent_ns == MISSING, acked.ints("intended_ns"), sent_ns)
     return ~unread & ~same & known & (~told | (began_ns > shown_ns)), unread

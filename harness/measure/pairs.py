@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["among"]
 
-_AT_ONCE = 2_000_000
+_AT_ONCE = 1_000_000
 _NOWHERE = -2
 
 Ints = NDArray[np.int64]
@@ -27,7 +27,7 @@ def among(places: Places, texts: pa.ChunkedArray, other_places: Places, others: 
     """For each (place, text) whether the others hold it too; no null does. Places are numbers from -1 on, in both the same.
 
     Texts that are equal fall into the same share, each share is compared by itself: memory beyond what is given is that of
-    two million texts, unless most of them end alike.
+    a million texts, unless most of them end alike.
     """
     found = np.zeros(len(texts), dtype=np.bool_)
     for mine, theirs in _shares(texts, others):
@@ -82,5 +82,6 @@ def _held(place: Places, value: Ints, at: Places, flat: Ints) -> Bools:
     place_of[-1] = _NOWHERE
     if np.array_equal(place_of[flat], at):  # no value is at two places: nothing needs to be sorted
         return np.asarray(place_of[value] == place, dtype=np.bool_)
-    held = at.astype(np.int64) * most + flat
-    return np.asarray(np.isin(place.astype(np.int64) * most + value, held) & (value >= 0), dtype=np.bool_)
+    width = most + 1
+    held = at.astype(np.int64) * width + flat
+    return np.asarray(np.isin(place.astype(np.int64) * width + value, held) & (value >= 0), dtype=np.bool_)

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
+from harness.history.table import OpTable
 from harness.measure.disruptions import Attributed
 from harness.measure.facts import Edge
-from harness.measure.good import Ints
 from harness.measure.spans import Population, Span
 from harness.measure.windows import Rule
 from harness.model.measured import Interval, Recovery
@@ -30,15 +30,19 @@ GAPS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """All that recovery of one population depends on. `op_ids` name its ops; `until_ns` is when load stopped."""
+    """All that recovery of one population depends on. `ops` are its ops; `until_ns` is when load stopped."""
 
     population: Population
-    op_ids: Ints
+    ops: OpTable
     found: tuple[Attributed, ...]
     edges: tuple[Edge, ...]
     rule: Rule
     until_ns: int
     recovery_from: str | None = None
+
+    def op_id(self, index: int) -> int:
+        """The number of one op of the population."""
+        return int(self.ops.span(index, index + 1).column("op")[0].as_py())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +163,7 @@ def _measured(scene: Scene, origin: Edge, place: int) -> Recovery:
     back = regained(population, attributed.span, following)
     latest = origin.lo_ns if origin.hi_ns is None else origin.hi_ns
     lo_ns = max(0, back.lo_ns - latest)
-    last_op = int(scene.op_ids[attributed.span.last])
+    last_op = scene.op_id(attributed.span.last)
     # What follows may be another cause's disruption; until then service had been good for a stretch.
     observed = following is not None or (back.hi_ns is not None and scene.until_ns - back.hi_ns >= scene.rule.window_ns)
     if back.hi_ns is None or back.good is None or not observed:
@@ -179,7 +183,7 @@ def _measured(scene: Scene, origin: Edge, place: int) -> Recovery:
         from_fault=origin.id,
         effect=_effect(origin),
         last_bad_op=last_op,
-        first_good_op=int(scene.op_ids[back.good]),
+        first_good_op=scene.op_id(back.good),
     )
 
 

@@ -45,7 +45,7 @@ def scene_of(history: History, plan: Plan, graded: Graded, found_edges: tuple[Ed
     rule = rule_of(graded, plan, steady_ns)
     return Scene(
         population=population,
-        op_ids=graded.ops.ints("op")[graded.valid],
+        ops=graded.ops.where(graded.valid),
         found=disruptions(population, rule, found_edges),
         edges=found_edges,
         rule=rule,

@@ -77,9 +77,10 @@ def violating(intended_ns: Ints, bad: Bools, rule: Rule) -> tuple[Bools, Ints]:
     ends = intended_ns[low:high]
     begin[low:high] = np.searchsorted(intended_ns, ends - rule.window_ns, side="right")
     end = np.searchsorted(intended_ns, ends, side="right")
-    sums = np.concatenate(([0], np.cumsum(bad, dtype=np.int64)))
+    first = int(begin[low]) if high > low else 0
+    sums = np.concatenate(([0], np.cumsum(bad[first : int(end[-1]) if high > low else 0], dtype=np.int64)))
     size = end - begin[low:high]
-    bad_in = sums[end] - sums[begin[low:high]]
+    bad_in = sums[end - first] - sums[begin[low:high] - first]
     below = bad_in > (1 - rule.level_ratio) * size + 1e-9
     if bool(below.any()):
         sizes, where = np.unique(size[below], return_inverse=True)

@@ -311,6 +311,14 @@ def test_no_bucket_of_a_series_mixes_before_the_effect_with_after() -> None:
     assert min(found.offered[1:-1]) >= 6, "no bucket of a steady load is next to empty"
 
 
+def test_a_series_graded_in_pieces_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = scene.history_of(scene.ops_of(outages=[scene.outage(2.0)]))
+    whole = series(history, scene.plan_of())
+    monkeypatch.setattr("harness.measure.series._AT_ONCE", 7)
+    assert series(history, scene.plan_of()) == whole
+    assert sum(whole.offered) == int(history.ops.is_("phase", "load").sum()) and len(whole.errors) >= 1
+
+
 def test_a_closed_loop_is_counted_every_100_ms() -> None:
     ops = [Op(op=n, f="add", intended_ns=at, sent_ns=at, done_ns=at + MS, outcome="ok") for n, at in enumerate(
         [S, S + 99 * MS, S + 100 * MS, S + 900 * MS]
