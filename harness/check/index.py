@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 Smalls = NDArray[np.int32]
 _TAKEN_APART = 4096
 _NUMBERED = 1_000_000
-"""Values that are held as texts at most, before each has its number."""
+"""Values that are held as texts, before each has its number; more only where there are more entries to number them by."""
 FOREVER = int(np.iinfo(np.int64).max)
 """The end of what never ended, as far as anyone knows."""
 
@@ -351,12 +351,13 @@ def _flatten(table: OpTable, rows: Ints, model: str, seen: _Seen) -> tuple[Small
     import pyarrow as pa
 
     column, texts, numbers = table.column("result").combine_chunks(), list[Any](), list[Smalls]()
+    enough = max(_NUMBERED, 2 * len(seen.entries.arrow))  # each round goes through all entries once
     length = np.full(len(rows), -1, dtype=np.int64)
     for begin in range(0, len(rows), _TAKEN_APART):
         lengths, values = _answers(column.take(pa.array(rows[begin : begin + _TAKEN_APART])), model)
         length[begin : begin + len(lengths)] = lengths
         texts.append(values)
-        if sum(map(len, texts)) > _NUMBERED or begin + _TAKEN_APART >= len(rows):
+        if sum(map(len, texts)) > enough or begin + _TAKEN_APART >= len(rows):
             numbers.append(_numbers(pa.chunked_array(texts, type=pa.string()), seen))
             texts.clear()
             pa.default_memory_pool().release_unused()  # else the texts of one round lie beside those of the next

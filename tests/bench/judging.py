@@ -38,10 +38,13 @@ def context(model: str) -> CheckContext:
     return CheckContext(model=model, regions=REGIONS, faults=(span,), faults_planned=1)
 
 
-def logs(count: int = OPS) -> pa.Table:
-    """Sessions that append 81 times and read 9 times, and the final reads of both regions: 90 % writes."""
-    sessions = count // 92
-    each = np.arange(sessions)
+def logs(part: int = 0) -> pa.Table:
+    """A million operations of sessions that append 81 times and read 9 times, and the final reads of both regions: 90 % writes.
+
+    Each part has sessions of its own, at the same time as those of the others.
+    """
+    sessions = OPS // 92
+    each = np.arange(part * sessions, (part + 1) * sessions)
     rows: dict[str, list[Any]] = {name: [] for name in ("session", "f", "value", "at", "result", "region", "phase")}
     for step in range(90):
         at = (each * 101 + step * 100_000) * 1_000_000
@@ -56,18 +59,18 @@ def logs(count: int = OPS) -> pa.Table:
             rows[name].append(value if isinstance(value, list) else [value] * sessions)
     whole = [json.dumps([f"s{n}-{k}" for k in range(90) if k % 10 != 9]) for n in each]
     for place, region in enumerate(REGIONS):
-        rows["at"].append((20_000_000 + each + place * sessions) * 1_000_000)
+        rows["at"].append((40_000_000 + 2 * each + place) * 1_000_000)
         for name, value in (("f", "read"), ("value", None), ("region", region), ("phase", "final")):
             rows[name].append([value] * sessions)
         rows["session"].append([f"s{n}" for n in each])
         rows["result"].append(whole)
     flat = {name: [item for part in parts for item in part] for name, parts in rows.items() if name != "at"}
-    return _table(flat | {"at": np.concatenate(rows["at"])})
+    return _table(flat | {"at": np.concatenate(rows["at"])}, part)
 
 
-def registers(count: int = OPS) -> pa.Table:
-    """A hundred registers, each written and read in turn by eight clients that overlap."""
-    n = np.arange(count)
+def registers(part: int = 0) -> pa.Table:
+    """A million operations on a hundred registers, each written and read in turn by eight clients that overlap."""
+    n = np.arange(OPS)
     at = n * 10_000_000
     writes = n % 2 == 0
     key, number = n % 200 // 2, n // 200
@@ -80,15 +83,15 @@ def registers(count: int = OPS) -> pa.Table:
         "f": np.where(writes, "write", "read").tolist(),
         "value": value,
     }
-    return _table(facts | {"at": at, "result": shown, "region": ["eu-west"] * count, "phase": ["load"] * count})
+    return _table(facts | {"at": at, "result": shown, "region": ["eu-west"] * OPS, "phase": ["load"] * OPS}, part)
 
 
-def _table(facts: dict[str, Any]) -> pa.Table:
+def _table(facts: dict[str, Any], part: int) -> pa.Table:
     """Rows of the schema: what `facts` do not say is alike everywhere."""
     count = len(facts["at"])
     at = np.asarray(facts["at"], dtype=np.int64)
     given: dict[str, Any] = {
-        "op": np.arange(count), "intended_ns": at, "sent_ns": at, "done_ns": at + 5_000_000, "key": facts["session"],
+        "op": part * OPS + np.arange(count), "intended_ns": at, "sent_ns": at, "done_ns": at + 5_000_000, "key": facts["session"],
         "session": facts["session"], "writer": facts["session"], "outcome": ["ok"] * count, "epoch": np.ones(count, dtype=np.int64),
         "attempts": np.ones(count, dtype=np.int16), "f": facts["f"], "value": facts["value"], "idem": facts["value"],
         "result": facts["result"], "region": facts["region"], "phase": facts["phase"],
@@ -125,12 +128,13 @@ class Judged:
     peak_bytes: int
 
 
-def judged(load: str) -> Judged:
-    """What it costs to read a million operations, and what to judge them: two processes, so that neither has the other's memory."""
+def judged(load: str, millions: int = 1) -> Judged:
+    """What it costs to read so many operations, and what to judge them: two processes, so that neither has the other's memory."""
     import pyarrow.parquet as pq
 
     with tempfile.TemporaryDirectory() as folder:
-        pq.write_table(LOADS[load][0](), Path(folder, "0.parquet"))
+        for part in range(millions):
+            pq.write_table(LOADS[load][0](part), Path(folder, f"{part}.parquet"))
         return Judged(**_child("read", load, folder), **_child("judge", load, folder))
 
 
