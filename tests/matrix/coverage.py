@@ -283,8 +283,8 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D05": ("partition and split brain", ("split-regions", "region-kill-async", "lag-then-kill"), ""),
     "D06": (
         "stream faults",
-        ("stream-cut", "stream-faults", "clients-leave"),
-        "six of the twelve shapes, at one position",
+        ("stream-cut", "stream-faults", "stream-matrix", "clients-leave"),
+        "twelve shapes, four of them at three positions",
     ),
     "D07": ("429 storm", ("provider-throttled",), "Retry-After in seconds and absent; no 402"),
     "D08": ("poison configuration", ("bad-config",), "no oscillation, no delayed poison"),
