@@ -59,7 +59,7 @@ WHOLE = journal((1, "a"), (2, "a"), (1.5, "b"), (3, "a"))
 
 def test_a_whole_journal_holds_and_clocks_of_two_writers_are_not_compared() -> None:
     result = sealed(WHOLE)
-    assert (result.verdict, result.counts) == ("valid", {"broken": 0, "backwards": 0, "ahead": 0})
+    assert (result.verdict, result.counts) == ("valid", {"broken": 0, "forged": 0, "backwards": 0, "ahead": 0})
     assert result.sentence == "4 entries of 1 journal (eu) hold together"
 
 
@@ -99,7 +99,7 @@ def test_an_end_that_is_cut_off_is_not_seen_here() -> None:
 def test_an_entry_older_than_one_before_it_by_the_same_clock_is_found() -> None:
     back = journal((1, "a"), (3, "a"), (2.8, "a"), (4, "a"))
     result = sealed(back)
-    assert (result.verdict, result.counts) == ("invalid", {"broken": 0, "backwards": 1, "ahead": 0})
+    assert (result.verdict, result.counts) == ("invalid", {"broken": 0, "forged": 0, "backwards": 1, "ahead": 0})
     assert "200 ms older" in result.sentence
     assert sealed(back, within_ns=200 * S // 1000).verdict == "valid"
 

@@ -91,6 +91,7 @@ class Wiretap:
         self.target = target
         self.rule: Callable[[], str] = lambda: "open"
         self.kept: list[Wire] = []
+        self.connected = True
 
     async def call(self, _op: str, body: Wire, within_s: float) -> Wire:
         rule = self.rule()
@@ -110,7 +111,7 @@ class Wiretap:
         return result
 
     def hang_up(self) -> None:
-        return
+        self.connected = False
 
 
 class Pair:
@@ -156,6 +157,7 @@ class Pair:
             await asyncio.gather(task, return_exceptions=True)
         self._executors[region].shutdown()
         self.boot(region)
+        await self.replicas[region].restore()
 
     async def close(self) -> None:
         for region in ("eu", "us"):
