@@ -148,9 +148,7 @@ class Journal:
         self._load()
 
     def _load(self) -> None:
-        row = self._one("SELECT seq, hash, at_unix_ns FROM log ORDER BY seq DESC LIMIT 1")
-        self.last_seq: int = row[0] if row else 0
-        self.last_hash: str = row[1] if row else GENESIS
+        self._load_end()
         body = self._one("SELECT body FROM config")
         self.config: Config | None = Config.parse(json.loads(body[0])) if body else None
         self.reign: int | None = None  # the epoch since which this region is primary without a break
@@ -160,6 +158,11 @@ class Journal:
         self.quarantined: int = self._db.run("SELECT count(*) FROM quarantine")[0][0]
         damage = self._one("SELECT reached FROM damage")
         self.damaged: int | None = damage[0] if damage else None  # how far the log reached before it was cut
+
+    def _load_end(self) -> None:
+        row = self._one("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1")
+        self.last_seq: int = row[0] if row else 0
+        self.last_hash: str = row[1] if row else GENESIS
 
     def _one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         return next(iter(self._db.run(sql, values)), None)
@@ -279,7 +282,7 @@ class Journal:
             )
             self.quarantined += 1
         self._db.run("DELETE FROM log WHERE seq >= ?", (seq,))
-        self.last_seq, self.last_hash = seq - 1, self.hash_at(seq - 1)
+        self._load_end()
         self._load_records()
 
     def cut(self, seq: int) -> int:

@@ -29,11 +29,9 @@ _PROGRESS_S = 1.0
 
 
 class _Server:
-    def __init__(
-        self, replica: Replica, tasks: asyncio.TaskGroup, mutants: frozenset[str], seals: Seals | None
-    ) -> None:
+    def __init__(self, replica: Replica, tasks: asyncio.TaskGroup, mutants: frozenset[str]) -> None:
         self.replica = replica
-        self.seals = seals
+        self.seals = replica.seals
         self.merged_tail = MERGED_TAIL in mutants
         self.tasks = tasks
 
@@ -174,7 +172,7 @@ async def _build(
     journal = await loop.run_in_executor(executor, _open, args, ACK_BEFORE_FSYNC in mutants, seals)
     replica = Replica(journal, executor, args.region, metrics, mutants)
     session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
-    server = _Server(replica, tasks, mutants, seals)
+    server = _Server(replica, tasks, mutants)
 
     async def close(_app: web.Application) -> None:
         await session.close()

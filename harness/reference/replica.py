@@ -70,6 +70,7 @@ class Replica:
         self._installed_ns = time.monotonic_ns()
         self._heads: deque[tuple[int, int]] = deque(maxlen=8192)  # (seq, monotonic ns) of commits the peer may lack
         self._lease_until_ns = 0
+        self.seals = journal.seals
         self.frames = Frames(journal.seals, metrics, mutants)
         self.restoration = Restoration(region, journal.seals, mutants) if self._seq else None
 

@@ -95,6 +95,7 @@ class Wiretap:
 
     async def call(self, _op: str, body: Wire, within_s: float) -> Wire:
         rule = self.rule()
+        self.connected = True
         body = json.loads(json.dumps(body))
         if rule == "cut":
             raise Unreachable("cut")
