@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def filled(path: Path, seals: Seals | None = SEALS, *extra: Draft) -> None:
     drafts = [Draft(kind="epoch"), Draft(kind="record", value="template", body={"value": "tmpl.r2"})]
     for number in (1, 2, 3):
         drafts += [turn(number), outcome(number, 2 * number + 1)]
-    log.batch([lambda j, draft=draft: j.append(draft) for draft in (*drafts, *extra)])
+    log.batch([partial(Journal.append, draft=draft) for draft in (*drafts, *extra)])
     log.close()
 
 
