@@ -4,6 +4,13 @@
 genai.py post URL JSON [HEADER:VALUE ...]      ends with 0 when the answer is a 2xx, and prints it
 genai.py refused URL JSON [HEADER:VALUE ...]   ends with 0 when the answer is a 4xx, and prints it
 genai.py holds URL .PATH VALUE                 ends with 0 when that field of a GET's answer is VALUE, with 1 when not
+genai.py flip FOLDER                           flips one bit of a finished turn in the log of a journal that is down
+genai.py forge KIND URL ROOT                   sends the journal at URL a frame that its peer did not send, and prints what came
+
+KIND of a forged frame, with a turn that its client never sent:
+stranger   by one who has no key              usurper   the same, in a higher epoch, with the receiver as its primary
+altered    sealed, but no region signed it    deposed   sealed, without the turn, of a lower epoch
+replayed   sealed, without the turn, with a number that was there before
 """
 
 from __future__ import annotations
@@ -11,7 +18,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import sqlite3
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -46,6 +55,43 @@ def field(answer: object, path: str) -> object:
     return answer
 
 
+def flip(folder: str) -> str:
+    """What was done: the lowest bit of a turn's value, of those that are finished the tenth from the end."""
+    with sqlite3.connect(f"{folder}/journal.sqlite") as db:
+        finished = (
+            "SELECT seq, value FROM log WHERE kind = 'turn' AND seq IN (SELECT ref FROM log) ORDER BY seq DESC LIMIT 10"
+        )
+        seq, value = db.execute(finished).fetchall()[-1]
+        flipped = value[:-1] + chr(ord(value[-1]) ^ 1)
+        db.execute("UPDATE log SET value = ? WHERE seq = ?", (flipped, seq))
+    db.close()
+    return f"entry {seq}: {value!r} is now {flipped!r}"
+
+
+def forged(kind: str, url: str, root: str) -> dict[str, object]:
+    """The frame: well-formed, and built on the end of the receiver's log as it is now."""
+    status = json.loads(ask(f"{url}/v1/journal/status")[1])
+    config, peer = dict(status["config"]), status["frames"]
+    config["epoch"] += {"usurper": 1000, "deposed": -1}.get(kind, 0)
+    if kind == "usurper":
+        config |= {"primary": status["region"], "sync": [status["region"]]}
+    lines = ask(f"{url}/v1/journal/export")[1].splitlines()
+    session = next(said[4] for line in reversed(lines) if (said := json.loads(json.loads(line)["body"]))[3] == "turn")
+    end = json.loads(ask(f"{url}/v1/journal/digest")[1])
+    seq, digest = end["seq"], end["digest"]
+    name, body = f"forged-{kind}", json.dumps({"request_sha": "of nothing"})
+    stated = [seq + 1, config["epoch"], config["primary"], "turn", session, name, name, None, body, time.time_ns()]
+    own = hashlib.sha256((digest + json.dumps(stated)).encode()).hexdigest()
+    entries = [] if kind in ("deposed", "replayed") else [[*stated, digest, own, ""]]
+    frame = {"config": config, "prev_seq": seq, "prev_hash": digest, "entries": entries, "head": seq + len(entries)}
+    frame |= {"to": peer["life"], "number": peer["number"] + (0 if kind == "replayed" else 1)}
+    if kind in ("stranger", "usurper"):
+        return frame
+    key = hmac.digest(root.encode(), b"frame", "sha256")
+    text = json.dumps(frame, sort_keys=True, separators=(",", ":"))
+    return frame | {"mac": hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}
+
+
 def main(argv: list[str]) -> int:
     match argv:
         case ["post", url, body, *headers]:
@@ -61,6 +107,12 @@ def main(argv: list[str]) -> int:
             found = field(json.loads(text), path) if status == 200 else None
             print(status, found)
             return 0 if str(found) == value else 1
+        case ["flip", folder]:
+            print(flip(folder))
+            return 0
+        case ["forge", kind, url, root]:
+            print(*ask(f"{url}/v1/journal/push", json.dumps(forged(kind, url, root))))
+            return 0
         case _:
             print(__doc__, file=sys.stderr)
             return 2

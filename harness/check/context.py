@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.check.index import Index
@@ -49,6 +50,7 @@ class CheckContext:
     sink: bool = False
     told: bool = True
     exports: tuple[str, ...] = ()
+    keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     _built: dict[int, tuple[History, Index]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -79,6 +81,7 @@ class CheckContext:
             unread=report.unread if report else (),
             told=report is not None,
             exports=tuple(export.name for export in plan.experiment.stack.exports),
+            keys={export.name: export.keys for export in plan.experiment.stack.exports},
             sink=any(signal.kind == "effects" for signal in signals)
             or any(event.event == "effect" for event in of_type(history.events, SignalEvent)),
         )

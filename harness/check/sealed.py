@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -25,15 +25,15 @@ __all__ = ["KIND", "check"]
 
 KIND = CheckKind(
     name="sealed",
-    doc="The stack's own journal verifies (hash chain, timestamps).",
+    doc="The stack's own journal verifies (hash chain, signatures, timestamps).",
     params=Params,
     code="harness.check.sealed:check",
     example="checks: [sealed]",
-    counts=("broken", "backwards", "ahead"),
+    counts=("broken", "forged", "backwards", "ahead"),
     needs_journals=True,
 )
 _AHEAD_NS = 1_000_000_000
-Sort = Literal["broken", "backwards", "ahead"]
+Sort = Literal["broken", "forged", "backwards", "ahead"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,15 @@ class _Flaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """One line, taken apart. `at_ns`: by the writer's wall clock. `by`: whose clock. `why`: why it does not hold together."""
+    """One line, taken apart. `at_ns`: by the writer's wall clock. `by`: whose clock. `why`: why it does not hold together.
+
+    `forged`: why it is not its writer's.
+    """
 
     at_ns: int | None
     by: str
     why: str | None
+    forged: str | None = None
 
 
 def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResult:
@@ -61,11 +65,13 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     64 zeros at first), `hash`, `body` (the very text that was hashed), `at_unix_ns`, and `by` where clocks differ; `hash` is
     the SHA-256 (hex) of `prev` and `body` together. Or lines that carry as `prev` the SHA-256 of the line before, as our own
     record does. *broken*: a hash that does not fit its entry, an entry that does not follow the one before, a line that is
-    no entry (the first of each journal). *backwards*: an entry that says to be older than one before it by the same clock,
-    by more than `within`. *ahead*: one that says to be younger than its export, by more than `within` and 1 s. A chain shows
-    that nothing in it was changed since; whoever can write the whole of it can chain it anew, and its end can be cut off:
-    `durable` judges that. Unknown: no journal declared, one not exported or empty, entries without times, none written
-    during the run. Linear. Source: Haber and Stornetta 1991.
+    no entry (the first of each journal). *forged*: where the stack file names the keys of those who write, `keys: {eu: HEX}`
+    beside the URL, an entry whose `sig` is not the Ed25519 signature (hex) of its `hash` (as text) by the key of its `by` (the
+    first of each journal); keys in the export itself would prove nothing. *backwards*: an entry that says to be older than one
+    before it by the same clock, by more than `within`. *ahead*: one that says to be younger than its export, by more than
+    `within` and 1 s. A chain shows that nothing in it was changed since; whoever can write the whole of it can chain it anew,
+    unless it is signed, and its end can be cut off: `durable` judges that. Unknown: no journal declared, one not exported or
+    empty, entries without times, none written during the run. Linear. Source: Haber and Stornetta 1991.
     """
     ground = Ground(history=history, spec=spec, context=context)
     slack_ns = spec.within_ns or 0
@@ -73,7 +79,7 @@ def check(history: History, spec: CheckSpec, context: CheckContext) -> CheckResu
     flaws: list[_Flaw] = []
     why, entries, recent = _missing(history, context), 0, 0
     for export in history.exports:
-        found = list(_entries(export))
+        found = list(_entries(export, context.keys.get(export.name, {})))
         entries += len(found)
         flaws += _flaws(export.name, found, slack_ns, _end_ns(history, export.name, begun_ns))
         if not found:
@@ -138,7 +144,7 @@ def _end_ns(history: History, name: str, begun_ns: int | None) -> int | None:
     )
 
 
-def _entries(export: Export) -> Iterator[_Entry]:
+def _entries(export: Export, keys: Mapping[str, str]) -> Iterator[_Entry]:
     expected = FIRST
     for line in export.lines:
         try:
@@ -162,13 +168,34 @@ def _entries(export: Export) -> Iterator[_Entry]:
         else:
             expected = digest_of(line.encode())
         stamp = at_ns if isinstance(at_ns, int) and not isinstance(at_ns, bool) else None
-        yield _Entry(at_ns=stamp, by=str(fields.get("by", "")), why=why)
+        forged = _forged(fields, keys) if keys else None
+        yield _Entry(at_ns=stamp, by=str(fields.get("by", "")), why=why, forged=forged)
+
+
+def _forged(fields: Mapping[str, object], keys: Mapping[str, str]) -> str | None:
+    """Why a line does not come from who it says wrote it; None when it does."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    by, signature, digest = (str(fields.get(name, "")) for name in ("by", "sig", "hash"))
+    if by not in keys:
+        return f"says to be by {by!r}, of whom the stack file names no key"
+    if not signature:
+        return "carries no signature"
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(keys[by])).verify(bytes.fromhex(signature), digest.encode())
+    except (InvalidSignature, ValueError):
+        return f"is not signed by {by}"
+    return None
 
 
 def _flaws(journal: str, entries: list[_Entry], slack_ns: int, end_ns: int | None) -> Iterator[_Flaw]:
     torn = next((number for number, entry in enumerate(entries, start=1) if entry.why is not None), None)
     if torn is not None:
         yield _Flaw(journal=journal, entry=torn, sort="broken", words=str(entries[torn - 1].why))
+    forged = next((number for number, entry in enumerate(entries, start=1) if entry.forged is not None), None)
+    if forged is not None:
+        yield _Flaw(journal=journal, entry=forged, sort="forged", words=str(entries[forged - 1].forged))
     latest: dict[str, int] = {}
     for number, entry in enumerate(entries, start=1):
         if entry.at_ns is None:
@@ -189,8 +216,10 @@ def _flaws(journal: str, entries: list[_Entry], slack_ns: int, end_ns: int | Non
 
 def _sentence(flaws: list[_Flaw]) -> str:
     torn = [flaw for flaw in flaws if flaw.sort == "broken"]
-    rest = [flaw for flaw in flaws if flaw.sort != "broken"]
+    forged = [flaw for flaw in flaws if flaw.sort == "forged"]
+    rest = [flaw for flaw in flaws if flaw.sort not in ("broken", "forged")]
     parts = [f"the journal {flaw.journal} breaks at entry {flaw.entry}: {flaw.words}" for flaw in torn]
+    parts += [f"the journal {flaw.journal} is forged at entry {flaw.entry}: it {flaw.words}" for flaw in forged]
     if rest:
         parts.append(f"{counted(len(rest), 'entry', 'entries')} at times that cannot be: {rest[0].words}")
     return "; ".join(parts)

@@ -124,11 +124,15 @@ class SignalSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSpec:
-    """A journal of the stack's own, handed out whole when asked: by a URL, or printed by a command (`argv`)."""
+    """A journal of the stack's own, handed out whole when asked: by a URL, or printed by a command (`argv`).
+
+    `keys`: of each writer, the Ed25519 public key (hex) that its entries must be signed with; none: signatures are not judged.
+    """
 
     name: str
     http: str | None = None
     argv: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

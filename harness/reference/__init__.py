@@ -38,6 +38,18 @@ to quarantine, never merged, and the primary's entries take its place; until it 
 reads. Then it joins: a new epoch with sync = both. From that moment every entry needs both; when the standby also
 holds all that counted before, it becomes promotable. There is no failback: it stays the standby.
 
+*A damaged log.* A journal that begins with a log on disk verifies it before it takes part (see below). An entry that fails is
+cut off with all that follows, into quarantine, and the log is *damaged* until a push of its primary has made it equal to the
+primary's log to its end. That is on disk too: no restart forgets it. A damaged log may lack entries that count, so its journal
+- takes pushes and nothing else: it answers no reads, appends nothing, pushes nothing, and refuses any epoch that would make it
+  primary, whatever the edge believes;
+- says so in its status. The edge never promotes a damaged standby, and replaces a damaged primary at once by a promotable
+  standby: it need not be down, nor its lease be over, since it refuses everything by itself. It decides nothing else on the word
+  of a damaged primary; in particular it does not take out a standby that this one does not push to.
+If no one else is promotable, nothing is served: the cut may have taken turns that only this log held, and serving would hide
+it. A person who gives them up starts the journal with `--accept-cut`; what was cut stays in quarantine. What cannot be noticed
+alone: a log whose end is missing without a trace. Its primary sends a standby what it lacks; a lone primary's is gone.
+
 *Interleavings worth knowing.*
 - Promotion while commits are under way: the push and the change of epoch go through the standby's one writer. A push
   that came first is in the log of the new primary, and may be acknowledged by the old; one that came after is refused.
@@ -48,6 +60,25 @@ holds all that counted before, it becomes promotable. There is no failback: it s
   accepted again. If neither was, it is accepted there; the old region's copy goes to quarantine.
 - A primary restarts before anyone noticed: its tail is shipped to the standby before anything of it counts, or shows.
 - A push delivered late or twice: entries already there are skipped; an older epoch is refused.
+
+Seals
+-----
+With `--seal-root SECRET` each entry carries the Ed25519 signature of the region that wrote it, of a key derived from the root and
+the region's name (`GET /v1/journal/keys` tells the public ones). Who verifies an export holds it against keys that it knows from
+elsewhere. A push is a *frame*: it carries a MAC of the root, the life of the receiver that it is for, and a number that only
+grows. A frame that does not verify, that was there before, that holds an entry not signed by the region which the entry names, or
+that is of a lower epoch changes nothing and is counted, by its reason (`store_refused_frames_total`, `frames` in the status); one
+that was delivered late counts as there before, and its sender begins anew with what it is told. The answers to pushes are not
+sealed, and regions are not told from each other: whoever has the root can be any. Without a root nothing of this is asked for.
+
+Restoring
+---------
+A log on disk passes gates in this order, each timed, logged and told in the status: `keys` (it was begun with the key that we
+have; with another nothing is cut, the journal stands there), `registry` (each record is what was hashed and signed), `ledger`
+(each entry, and each follows the one before), `sessions` (every outcome has one earlier turn, no turn two), `traffic` (nothing
+is damaged). Up to `traffic` nothing but the stage is answered (readyz: 503 `restoring`), so the region counts as down. A
+database that cannot be read at all stops at its gate, or ends the program: people take the folder away, and the region comes back
+empty, as a standby.
 
 Running again
 -------------

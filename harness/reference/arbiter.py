@@ -117,6 +117,8 @@ class Arbiter:
         primary = self.primary
         if primary is None or not self.delivered or primary.health.state != UP:
             return None
+        if primary.journal is not None and primary.journal.damaged:
+            return None
         return primary
 
     async def wait_change(self, within_s: float) -> None:
@@ -198,7 +200,10 @@ class Arbiter:
             peer_silent_ns=None if silent is None else silent * 1_000_000,
             peer_lag=status["peer_lag"],
             config_age_ns=status["config_age_ms"] * 1_000_000,
+            damaged=bool(status["damaged"]),
         )
+        if region.journal.damaged and not (region.status or {}).get("damaged"):
+            self.note("damaged", region.name, reason=status["restore"]["why"])
         region.status = status
         region.heard_ns = time.monotonic_ns()
         region.mutants = tuple(sorted({*body["mutants"], *status["mutants"]}))
@@ -325,7 +330,8 @@ class Arbiter:
         status = primary.status if primary is not None else None
         if route is None or status is None or primary is None or not self._current(primary):
             return {"behind": None, "redundant": False, "lag": None}
-        redundant = len(route.promotable) == 2 and self.delivered and primary.health.state != DOWN
+        whole = not any((region.status or {}).get("damaged") for region in self.regions.values())
+        redundant = whole and len(route.promotable) == 2 and self.delivered and primary.health.state != DOWN
         behind = int(status.get("behind") or 0)
         return {
             "behind": behind if redundant else max(1, behind),

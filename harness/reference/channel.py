@@ -56,6 +56,11 @@ class Channel:
         self._waiting: dict[int, tuple[aiohttp.ClientWebSocketResponse, asyncio.Future[Wire]]] = {}
         self._last_id = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether the next call goes over the connection of the last."""
+        return self._socket is not None and not self._socket.closed
+
     async def call(self, op: str, body: Wire, within_s: float) -> Wire:
         """The answer of the other side; raises Refused, Unreachable or Lost."""
         loop = asyncio.get_running_loop()
@@ -97,7 +102,7 @@ class Channel:
 
     async def _connected(self) -> aiohttp.ClientWebSocketResponse:
         async with self._connecting:
-            if self._socket is None or self._socket.closed:
+            if self._socket is None or not self.connected:
                 self._socket = await self._session.ws_connect(
                     self._url, max_msg_size=_MAX_MESSAGE_BYTES, timeout=aiohttp.ClientWSTimeout(ws_close=_CONNECT_S)
                 )

@@ -62,6 +62,7 @@ class Sqlite:
 
     def __init__(self, path: Path, *, lax: bool = False) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.text_factory = lambda raw: raw.decode(errors="replace")  # damaged text is read, and fails its hash
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(f"PRAGMA synchronous={'NORMAL' if lax else 'FULL'}")
 

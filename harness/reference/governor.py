@@ -30,6 +30,7 @@ class JournalView:
     peer_silent_ns: int | None
     peer_lag: int | None
     config_age_ns: int
+    damaged: bool = False  # it had to be cut, and does not hold again what was behind the cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +71,16 @@ def decide(
         return _first(views, mode)
     config = route.config
     primary, standby = views if views[0].region == config.primary else (views[1], views[0])
-    if primary.state == DOWN:
+    if primary.state == DOWN or _damaged(primary):
         return _promotion(route, primary, standby, (now_ns, limits))
     journal = primary.journal
     if journal is None or journal.config != config or now_ns - primary.heard_ns > limits.fresh_ns:
         return None
     return _membership(route, journal, standby, limits)
+
+
+def _damaged(view: RegionView) -> bool:
+    return view.journal is not None and view.journal.damaged
 
 
 def handed_back(route: Route | None, preferred: str) -> Step | None:
@@ -98,6 +103,8 @@ def _first(views: tuple[RegionView, RegionView], mode: str) -> Step | None:
         return Step(event="bootstrapped", route=Route(config=config, promotable=regions), reason="both logs are empty")
     latest = max(known, key=lambda journal: journal.config.epoch if journal.config else 0)
     assert latest.config is not None
+    if latest.damaged:
+        return None  # what counted in its epoch may be nowhere else
     # Nothing is known of who may be promoted: begin a new epoch in which the standby has to join first.
     alone = (latest.config.primary,)
     config = Config(epoch=latest.config.epoch + 1, primary=alone[0], sync=alone, mode=mode)
@@ -107,15 +114,15 @@ def _first(views: tuple[RegionView, RegionView], mode: str) -> Step | None:
 def _promotion(route: Route, primary: RegionView, standby: RegionView, clock: tuple[int, Limits]) -> Step | None:
     now_ns, limits = clock
     config = route.config
-    if standby.state != UP or standby.region not in route.promotable:
+    damaged = _damaged(primary)
+    if standby.state != UP or standby.region not in route.promotable or _damaged(standby):
         return None
-    if config.mode == "async" and now_ns - primary.heard_ns < limits.lease_ns:
+    if config.mode == "async" and not damaged and now_ns - primary.heard_ns < limits.lease_ns:
         return None
     alone = (standby.region,)
     changed = Config(epoch=config.epoch + 1, primary=standby.region, sync=alone, mode=config.mode)
-    return Step(
-        event="promoted", route=Route(config=changed, promotable=alone), reason=f"{primary.region} is {primary.state}"
-    )
+    reason = f"{primary.region} is {'damaged' if damaged else primary.state}"
+    return Step(event="promoted", route=Route(config=changed, promotable=alone), reason=reason)
 
 
 def _membership(route: Route, journal: JournalView, standby: RegionView, limits: Limits) -> Step | None:

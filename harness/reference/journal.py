@@ -7,29 +7,35 @@ complete. A resend after a failover finds the first and is continued, or finds b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from harness.reference.database import Database, DatabaseError
+
+if TYPE_CHECKING:
+    from harness.reference.seal import Seals
 
 __all__ = ["GENESIS", "Config", "Conflict", "Draft", "Entry", "Journal"]
 
 GENESIS = "0" * 64
-_MIRRORS = ("last_seq", "last_hash", "config", "reign", "records", "quarantined")
+_MIRRORS = ("last_seq", "last_hash", "config", "reign", "records", "quarantined", "damaged")
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS log (seq BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, region TEXT NOT NULL,"
     " kind TEXT NOT NULL, session TEXT, value TEXT, idem TEXT, ref BIGINT, body TEXT NOT NULL, at_unix_ns BIGINT NOT NULL,"
-    " prev_hash TEXT NOT NULL, hash TEXT NOT NULL)",
+    " prev_hash TEXT NOT NULL, hash TEXT NOT NULL, sig TEXT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS log_session ON log (session) WHERE session IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS log_idem ON log (idem) WHERE idem IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS log_ref ON log (ref) WHERE ref IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS quarantine (id {serial}, fenced_by BIGINT NOT NULL, at_unix_ns BIGINT NOT NULL,"
     " entry TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS config (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS seal (id INTEGER PRIMARY KEY CHECK (id = 1), key TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS damage (id INTEGER PRIMARY KEY CHECK (id = 1), reached BIGINT NOT NULL)",
 )
 
 
@@ -73,7 +79,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry; `hash` covers everything else, and through `prev_hash` all that came before."""
+    """One entry; `hash` covers all before it, and through `prev_hash` all that came before. `sig` is of the hash, or empty."""
 
     seq: int
     epoch: int
@@ -87,10 +93,11 @@ class Entry:
     at_unix_ns: int
     prev_hash: str
     hash: str
+    sig: str = ""
 
     def row(self) -> tuple[Any, ...]:
         """The columns, in the order of the fields."""
-        return (*self._hashed(), self.prev_hash, self.hash)
+        return (*self._hashed(), self.prev_hash, self.hash, self.sig)
 
     def _hashed(self) -> tuple[Any, ...]:
         return (
@@ -102,11 +109,15 @@ class Entry:
         """What `hash` must be."""
         return hashlib.sha256((self.prev_hash + json.dumps(self._hashed())).encode()).hexdigest()
 
+    def signed(self, seals: Seals | None) -> bool:
+        """Whether the region that it names signed it; without seals nothing is."""
+        return self.sig == "" if seals is None else seals.signed(self.region, self.hash, self.sig)
+
     @classmethod
     def parse(cls, row: Sequence[Any]) -> Entry:
         """From `row()`; raises ValueError when the hash does not fit."""
         names = ("seq", "epoch", "region", "kind", "session", "value", "idem", "ref", "body", "at_unix_ns")
-        entry = cls(**dict(zip((*names, "prev_hash", "hash"), row, strict=True)))
+        entry = cls(**dict(zip((*names, "prev_hash", "hash", "sig"), row, strict=True)))
         if entry.computed_hash() != entry.hash:
             raise ValueError(f"entry {entry.seq}: hash does not fit its content")
         return entry
@@ -122,33 +133,46 @@ class Conflict:
 class Journal:
     """The log. Mirrors of its end are kept in memory and are right after every `batch`."""
 
-    def __init__(self, db: Database, region: str) -> None:
+    def __init__(self, db: Database, region: str, seals: Seals | None = None) -> None:
         self._db = db
         self._region = region
+        self.seals = seals
         self._stale = False
         for statement in _SCHEMA:
             self._db.run(statement.format(serial=db.serial))
+        own = "" if seals is None else seals.key(region)
+        self._db.run("INSERT INTO seal VALUES (1, ?) ON CONFLICT (id) DO NOTHING", (own,))
+        self.key: str = self._db.run("SELECT key FROM seal")[0][
+            0
+        ]  # the region's when the log was begun; empty: unsigned
         self._load()
 
     def _load(self) -> None:
-        row = self._one("SELECT seq, hash, at_unix_ns FROM log ORDER BY seq DESC LIMIT 1")
-        self.last_seq: int = row[0] if row else 0
-        self.last_hash: str = row[1] if row else GENESIS
+        self._load_end()
         body = self._one("SELECT body FROM config")
         self.config: Config | None = Config.parse(json.loads(body[0])) if body else None
         self.reign: int | None = None  # the epoch since which this region is primary without a break
         if self.config is not None and self.config.primary == self._region:
             self.reign = self.config.epoch
-        self.records: dict[str, Any] = {}
         self._load_records()
         self.quarantined: int = self._db.run("SELECT count(*) FROM quarantine")[0][0]
+        damage = self._one("SELECT reached FROM damage")
+        self.damaged: int | None = damage[0] if damage else None  # how far the log reached before it was cut
+
+    def _load_end(self) -> None:
+        row = self._one("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1")
+        self.last_seq: int = row[0] if row else 0
+        self.last_hash: str = row[1] if row else GENESIS
 
     def _one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         return next(iter(self._db.run(sql, values)), None)
 
     def _load_records(self) -> None:
         rows = self._db.run("SELECT value, body FROM log WHERE kind = 'record' ORDER BY seq")
-        self.records = {name: json.loads(body)["value"] for name, body in rows}
+        self.records: dict[str, Any] = {}
+        for name, body in rows:
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # damaged: `restore.py` finds it
+                self.records[name] = json.loads(body)["value"]
 
     def close(self) -> None:
         """Close the database."""
@@ -200,12 +224,13 @@ class Journal:
             prev_hash=self.last_hash,
             hash="",
         )
-        entry = Entry.parse((*blank.row()[:-1], blank.computed_hash()))
+        digest = blank.computed_hash()
+        entry = replace(blank, hash=digest, sig=self.seals.sign(self._region, digest) if self.seals else "")
         self._insert(entry)
         return entry
 
     def _insert(self, entry: Entry) -> None:
-        self._db.run(f"INSERT INTO log VALUES ({','.join('?' * 12)})", entry.row())
+        self._db.run(f"INSERT INTO log VALUES ({','.join('?' * 13)})", entry.row())
         self.last_seq, self.last_hash = entry.seq, entry.hash
         if entry.kind == "record":
             self.records = self.records | {str(entry.value): json.loads(entry.body)["value"]}
@@ -250,15 +275,29 @@ class Journal:
 
     def _quarantine_from(self, seq: int, fenced_by: int) -> None:
         now = time.time_ns()
-        for entry in self.entries(seq - 1, self.last_seq):
+        for row in self.rows("seq >= ?", (seq,)):
             self._db.run(
                 "INSERT INTO quarantine (fenced_by, at_unix_ns, entry) VALUES (?, ?, ?)",
-                (fenced_by, now, json.dumps(entry.row())),
+                (fenced_by, now, json.dumps(row, default=repr)),
             )
             self.quarantined += 1
         self._db.run("DELETE FROM log WHERE seq >= ?", (seq,))
-        self.last_seq, self.last_hash = seq - 1, self.hash_at(seq - 1)
+        self._load_end()
         self._load_records()
+
+    def cut(self, seq: int) -> int:
+        """How far the log reached. It ends before this entry now, the rest is in quarantine, and `damaged` until `mend`."""
+        reached = self.damaged = max(self.last_seq, self.damaged or 0)
+        self._db.run("DELETE FROM damage")
+        self._db.run("INSERT INTO damage VALUES (1, ?)", (reached,))
+        self._quarantine_from(seq, self.config.epoch if self.config else 0)
+        return reached
+
+    def mend(self) -> None:
+        """Nothing is missing any more."""
+        if self.damaged is not None:
+            self._db.run("DELETE FROM damage")
+            self.damaged = None
 
     # -- reads --------------------------------------------------------------------------------------------------
 
@@ -280,6 +319,19 @@ class Journal:
             (after, until, older_than_ns if older_than_ns is not None else 1 << 62, limit),
         )
         return [Entry.parse(row) for row in rows]
+
+    def rows(self, where: str, values: Sequence[Any] = (), limit: int = 1_000_000_000) -> list[tuple[Any, ...]]:
+        """Entries in order as they lie on disk, unverified."""
+        return self._db.run(f"SELECT * FROM log WHERE {where} ORDER BY seq LIMIT ?", (*values, limit))
+
+    def stray(self) -> int | None:
+        """The first outcome that belongs to no earlier turn of its key, or is a turn's second."""
+        first: int | None = self._db.run(
+            "SELECT min(o.seq) FROM log o LEFT JOIN log t ON t.seq = o.ref AND t.seq < o.seq AND t.kind = 'turn'"
+            " AND t.idem = o.idem LEFT JOIN log b ON b.ref = o.ref AND b.seq < o.seq"
+            " WHERE o.kind = 'outcome' AND (t.seq IS NULL OR b.seq IS NOT NULL)"
+        )[0][0]
+        return first
 
     def turn_of(self, idem: str) -> Entry | None:
         """The first turn with this idempotency key."""
@@ -317,14 +369,17 @@ class Journal:
 
     def exported(self) -> Iterator[str]:
         """The whole log as JSON lines, unverified: what was hashed, its hash, and by whose clock it was written."""
-        for *hashed, prev, digest in self._db.run("SELECT * FROM log ORDER BY seq"):
+        for *hashed, prev, digest, sig in self.rows("seq > 0"):
             line = {"prev": prev, "hash": digest, "body": json.dumps(hashed), "at_unix_ns": hashed[-1], "by": hashed[2]}
-            yield json.dumps(line) + "\n"
+            seal = {"sig": sig, "key": self.seals.key(hashed[2])} if self.seals else {}
+            yield json.dumps(line | seal) + "\n"
 
     def fenced(self) -> list[dict[str, Any]]:
-        """The quarantined turns, oldest first, each with its answer's digest when it had one."""
-        rows = self._db.run("SELECT fenced_by, at_unix_ns, entry FROM quarantine ORDER BY id")
-        entries = [(fenced_by, at, Entry.parse(json.loads(entry))) for fenced_by, at, entry in rows]
+        """The quarantined turns, oldest first, each with its answer's digest when it had one; damaged ones are left out."""
+        entries = []
+        for fenced_by, at, entry in self._db.run("SELECT fenced_by, at_unix_ns, entry FROM quarantine ORDER BY id"):
+            with contextlib.suppress(TypeError, ValueError):
+                entries.append((fenced_by, at, Entry.parse(json.loads(entry))))
         answers = {(e.ref, e.epoch): json.loads(e.body) for _, _, e in entries if e.kind == "outcome"}
         return [
             {

@@ -7,6 +7,7 @@ import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +20,9 @@ from harness.reference.mutants import ACK_BEFORE_FSYNC, MERGED_TAIL
 from harness.reference.program import failure, flags, log, metrics_page, mutants_of, run_program
 from harness.reference.replica import Replica
 
+if TYPE_CHECKING:
+    from harness.reference.seal import Seals
+
 __all__ = ["main"]
 
 _PROGRESS_S = 1.0
@@ -27,12 +31,15 @@ _PROGRESS_S = 1.0
 class _Server:
     def __init__(self, replica: Replica, tasks: asyncio.TaskGroup, mutants: frozenset[str]) -> None:
         self.replica = replica
+        self.seals = replica.seals
         self.merged_tail = MERGED_TAIL in mutants
         self.tasks = tasks
 
     async def handle(self, op: str, body: Wire) -> Wire:
         """The answer to one call."""
         replica = self.replica
+        if replica.restoration is not None and replica.restoration.closed():
+            raise Refused("restoring", **replica.restoration.about())
         match op:
             case "begin":
                 return await replica.begin(Draft(kind="turn", **body))
@@ -52,6 +59,8 @@ class _Server:
                 return await self.session(str(body["session"]))
             case "digest":
                 return await self.digest()
+            case "keys":
+                return self.keys()
             case "quarantine":
                 return {"turns": await replica.read(lambda journal: journal.fenced())}
             case _:
@@ -83,6 +92,12 @@ class _Server:
         seq, digest, config = await self.replica.read(lambda j: (j.last_seq, j.last_hash, j.config))
         return {"region": self.replica.region, "seq": seq, "digest": digest, "epoch": config.epoch if config else 0}
 
+    def keys(self) -> Wire:
+        """The public keys of the regions that this log is of; none when nothing is signed."""
+        config = self.replica.config
+        regions = {self.replica.region, *(config.sync if config else ()), *([config.primary] if config else ())}
+        return {"keys": {} if self.seals is None else {region: self.seals.key(region) for region in sorted(regions)}}
+
     def _confirm(self) -> None:
         if not self.replica.confirmed():
             raise Refused("unconfirmed", region=self.replica.region)
@@ -97,9 +112,10 @@ class _Server:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         try:
-            status = await self.status()
+            status = await self.handle("status", {})
         except Refused as refusal:
-            return failure(503, refusal.code, "the log did not answer in time")
+            said = json.dumps(refusal.facts) if refusal.code == "restoring" else "the log did not answer in time"
+            return failure(503, refusal.code, said)
         return web.json_response(status, status=200 if status["confirmed"] else 503)
 
     async def export(self, _request: web.Request) -> web.Response:
@@ -109,12 +125,21 @@ class _Server:
 
     async def ask(self, request: web.Request) -> web.Response:
         op = request.match_info["op"]
-        if op not in ("status", "digest", "quarantine", "session"):
+        if op not in ("status", "digest", "keys", "quarantine", "session"):
             return failure(404, "not_found", f"unknown question {op!r}")
         try:
             return web.json_response(await self.handle(op, dict(request.query)))
         except Refused as refusal:
             return failure(503, refusal.code, json.dumps(refusal.facts))
+
+    async def push(self, request: web.Request) -> web.Response:
+        """A frame by POST: for drills, whoever sends it."""
+        try:
+            return web.json_response(await self.handle("push", await request.json()))
+        except Refused as refusal:
+            return failure(409, refusal.code, json.dumps(refusal.facts))
+        except (KeyError, TypeError, ValueError) as exc:
+            return failure(400, "malformed", repr(exc))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -125,6 +150,14 @@ def main(argv: list[str] | None = None) -> None:
     place.add_argument("--db", type=Path, help="a folder for the log; kept over restarts")
     place.add_argument("--postgres", metavar="URL", help="the PostgreSQL server that keeps the log; waited for")
     parser.add_argument("--peer", required=True, metavar="URL", help="where the other region's journal is reached")
+    parser.add_argument(
+        "--seal-root", default="", help="the secret that the regions' keys are derived from; none: nothing is signed"
+    )
+    parser.add_argument(
+        "--accept-cut",
+        action="store_true",
+        help="serve a damaged log as it was cut: what was behind the cut is given up",
+    )
     args = parser.parse_args(argv)
     run_program(lambda tasks, app: _build(tasks, app, args, mutants_of(parser, args)), args)
 
@@ -134,7 +167,9 @@ async def _build(
 ) -> None:
     metrics = Metrics(region=args.region)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-    journal = await asyncio.get_running_loop().run_in_executor(executor, _open, args, ACK_BEFORE_FSYNC in mutants)
+    seals = _seals(args.seal_root)
+    loop = asyncio.get_running_loop()
+    journal = await loop.run_in_executor(executor, _open, args, ACK_BEFORE_FSYNC in mutants, seals)
     replica = Replica(journal, executor, args.region, metrics, mutants)
     session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
     server = _Server(replica, tasks, mutants)
@@ -147,20 +182,30 @@ async def _build(
     app.on_cleanup.append(close)
     app.router.add_get("/v1/calls", server.calls)
     app.router.add_get("/v1/journal/export", server.export)
+    app.router.add_post("/v1/journal/push", server.push)
     app.router.add_get("/v1/journal/{op}", server.ask)
     app.router.add_get("/livez", server.livez)
     app.router.add_get("/readyz", server.readyz)
     app.router.add_get("/metrics", metrics_page(metrics))
+    tasks.create_task(replica.restore(accept_cut=args.accept_cut))
     tasks.create_task(replica.run_writer())
     tasks.create_task(replica.run_pusher(Channel(tasks, session, args.peer.rstrip("/") + "/v1/calls")))
     log("opened", region=args.region, seq=journal.last_seq, mutants=sorted(mutants))
 
 
-def _open(args: argparse.Namespace, lax: bool) -> Journal:
+def _seals(root: str) -> Seals | None:
+    if not root:
+        return None
+    from harness.reference.seal import Seals  # its library is needed by those who sign alone
+
+    return Seals(root)
+
+
+def _open(args: argparse.Namespace, lax: bool, seals: Seals | None) -> Journal:
     if args.postgres is not None:
-        return Journal(Postgres(args.postgres, lax=lax), args.region)
+        return Journal(Postgres(args.postgres, lax=lax), args.region, seals)
     args.db.mkdir(parents=True, exist_ok=True)
-    return Journal(Sqlite(args.db / "journal.sqlite", lax=lax), args.region)
+    return Journal(Sqlite(args.db / "journal.sqlite", lax=lax), args.region, seals)
 
 
 if __name__ == "__main__":

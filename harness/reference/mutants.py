@@ -46,6 +46,8 @@ __all__ = [
     "STALE_CREDENTIALS",
     "STALE_ROUTE",
     "SYNCHRONOUS_TELEMETRY",
+    "TAKES_ANY_FRAME",
+    "TRUSTS_ITS_DISK",
     "TRUSTS_NAMES",
     "ZOMBIES",
     "Mutant",
@@ -89,6 +91,8 @@ SYNCHRONOUS_TELEMETRY = "synchronous-telemetry"
 NO_LEDGER_KEY = "no-ledger-key"
 TRUSTS_NAMES = "trusts-names"
 COLD_STANDBY = "cold-standby"
+TAKES_ANY_FRAME = "takes-any-frame"
+TRUSTS_ITS_DISK = "trusts-its-disk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +304,17 @@ MUTANTS: dict[str, Mutant] = {
         experiment="cold-failover",
         expect="FAIL:probe.met-cold.max",
         kin="M30",
+    ),
+    TAKES_ANY_FRAME: Mutant(
+        what="takes whatever is pushed to its journal for its peer's, signed or not",
+        experiment="forged-frames",
+        expect="FAIL:phantom",
+    ),
+    TRUSTS_ITS_DISK: Mutant(
+        what="serves the log that it finds on its disk without verifying it",
+        experiment="damaged-log",
+        expect="FAIL:sealed",
+        kin="M23",
     ),
     STALE_ROUTE: Mutant(
         what="sends requests to the old primary for 8 s after another was promoted, as a long TTL would",

@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 
 from harness.reference.channel import CallError, Channel, Refused, Wire
 from harness.reference.database import DatabaseError
+from harness.reference.frames import Frames
 from harness.reference.journal import Config, Conflict, Draft, Entry, Journal
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import ACK_BEFORE_REPLICATE, LAG_UNBOUNDED, LOCAL_REGISTRY, NO_FENCING, NO_IDEMPOTENCY
 from harness.reference.program import log
+from harness.reference.restore import Restoration
 
 __all__ = ["Replica", "Timing"]
 
@@ -68,6 +70,15 @@ class Replica:
         self._installed_ns = time.monotonic_ns()
         self._heads: deque[tuple[int, int]] = deque(maxlen=8192)  # (seq, monotonic ns) of commits the peer may lack
         self._lease_until_ns = 0
+        self.seals = journal.seals
+        self.frames = Frames(journal.seals, metrics, mutants)
+        self.restoration = Restoration(region, journal.seals, mutants) if self._seq else None
+
+    async def restore(self, accept_cut: bool = False) -> None:
+        """Pass the gates of a log that was on disk before; nothing else uses the log until then."""
+        if self.restoration is not None:
+            await self.restoration.run(self.read, accept_cut)
+            self._follow()
 
     # -- what holds now -----------------------------------------------------------------------------------------
 
@@ -78,9 +89,14 @@ class Replica:
 
     def confirmed(self) -> bool:
         """Whether this log may be read: before, it may end in entries that the others never saw."""
-        if self.config is None:
+        if self.config is None or self.stage is not None:
             return False
         return self._heard_primary if not self.primary else not self._needs_peer() or self._match is not None
+
+    @property
+    def stage(self) -> str | None:
+        """Which gate of its restoration the log stands before; None when it takes part."""
+        return None if self.restoration is None else self.restoration.stage
 
     def degraded(self) -> bool:
         """Whether acknowledged turns have only one copy although the mode is sync."""
@@ -135,6 +151,9 @@ class Replica:
             "behind": self._behind(now),
             "config_age_ms": (now - self._installed_ns) // 1_000_000,
             "quarantined": self._journal.quarantined,
+            "damaged": self.stage is not None,
+            "restore": self.restoration.about() if self.restoration else None,
+            "frames": self.frames.about() | {"refused": {"all": self.frames.refused.total(), **self.frames.refused}},
             "records": self._journal.records,
             "clock_ns": now,
             "mutants": sorted(self._mutants),
@@ -306,6 +325,8 @@ class Replica:
         if config is None or config.primary != self.region:
             self.metrics.count("store_refused_appends_total")
             raise Refused("not_primary", epoch=config.epoch if config else 0, primary=config.primary if config else "")
+        if self.stage is not None:
+            raise Refused("damaged", reached=journal.damaged, seq=journal.last_seq)
         return config.epoch
 
     # -- epochs -------------------------------------------------------------------------------------------------
@@ -314,7 +335,10 @@ class Replica:
         """The status after adopting what the edge decided; raises Refused when this journal knows a later epoch."""
 
         def change(journal: Journal) -> None:
-            if self._newer(journal, config):
+            self._newer(journal, config)
+            if journal.damaged is not None and config.primary == self.region:
+                raise Refused("damaged", reached=journal.damaged, seq=journal.last_seq)
+            if config != journal.config:
                 journal.set_config(config)
                 if config.primary == self.region:
                     # The first entry of an epoch: whatever a fenced primary wrote in its place differs from it.
@@ -344,21 +368,32 @@ class Replica:
         config = Config.parse(body["config"])
         if NO_FENCING in self._mutants and self.primary:
             raise Refused("unfenced", epoch=self._epoch())
-        entries = [Entry.parse(row) for row in body["entries"]]
 
         def extend(journal: Journal) -> int | Conflict:
+            entries = self.frames.open(body)
             if self._newer(journal, config):
                 journal.set_config(config)
-            return journal.extend((body["prev_seq"], body["prev_hash"]), entries, config.epoch)
+            place = journal.extend((body["prev_seq"], body["prev_hash"]), entries, config.epoch)
+            if not isinstance(place, Conflict) and place >= body["head"]:
+                journal.mend()
+            self.frames.taken(body)
+            return place
 
         before = self._journal.quarantined
-        result = await self._submit(extend)
+        try:
+            result = await self._submit(extend)
+        except Refused as refusal:
+            if refusal.code == "fenced":
+                self.frames.count("fenced", epoch=config.epoch)
+            raise
         if isinstance(result, Conflict):
             return {"hint": result.hint}
         if self._journal.quarantined > before:
             log("quarantined", entries=self._journal.quarantined - before, epoch=config.epoch)
         # Up to date with the head the primary had when it pushed: only now does this log end where it should.
         self._heard_primary = self._heard_primary or result >= body["head"]
+        if self.restoration is not None and self._journal.damaged is None:
+            self.restoration.whole()
         return {"match": result}
 
     async def run_pusher(self, peer: Channel) -> None:
@@ -370,7 +405,7 @@ class Replica:
             except TimeoutError:
                 pass  # nothing new: a push without entries tells both sides that the other is there
             self._wake.clear()
-            if not self.primary:
+            if not self.primary or self.stage is not None:
                 continue
             await self._push(peer)
             if ACK_BEFORE_REPLICATE in self._mutants or (self.config is not None and self.config.mode == "async"):
@@ -382,10 +417,15 @@ class Replica:
         if config is None:
             return
         body = await self.read(lambda journal: self._push_body(journal, config, prev))
+        if not peer.connected:
+            self.frames.forget()
+        body = self.frames.seal(body)
         try:
             answer = await peer.call("push", body, self.timing.push_s)
         except Refused as refusal:
-            if refusal.code == "fenced":
+            if self.frames.meet(refusal):
+                self._wake.set()
+            elif refusal.code == "fenced":
                 await self._yield_to(Config.parse(refusal.facts["config"]))
             else:
                 log("push-refused", code=refusal.code, facts=refusal.facts)

@@ -220,9 +220,9 @@ async def _commit(up: Upstream, op: str, body: dict[str, Any]) -> dict[str, Any]
         code = refusal.code
         if code == "idempotency_mismatch":
             raise _TurnFailedError(422, code, "this idempotency key was used for another request") from refusal
-        if code == "not_primary":
+        if code in ("not_primary", "damaged", "restoring"):
             # Sure only before the turn began: a turn cut off at its end may have been carried over already.
-            raise _TurnFailedError(409 if op == "begin" else 502, code, f"not primary: {refusal.facts}") from refusal
+            raise _TurnFailedError(409 if op == "begin" else 502, code, f"{code}: {refusal.facts}") from refusal
         raise _TurnFailedError(502, code, f"{op}: {refusal.facts}") from refusal
     except Unreachable as exc:
         raise _TurnFailedError(503 if op == "begin" else 502, "journal_unreachable", str(exc)) from exc

@@ -134,6 +134,9 @@ class JournalDoc(Doc):
     name: Name = Field(description="what it is called in the report, such as its region")
     http: Text | None = Field(None, description="a URL that answers with the whole journal")
     exec: list[Text] | None = Field(None, min_length=1, description="a command that prints the whole journal")
+    keys: dict[Name, Text] = Field(
+        default={}, description="the Ed25519 public key (hex) of each that writes it; none: signatures are not judged"
+    )
 
 
 class AlertsDoc(Doc):

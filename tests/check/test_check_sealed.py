@@ -20,6 +20,7 @@ from harness.history.table import OpTable
 from harness.model.result import CheckResult
 from harness.reference.database import Sqlite
 from harness.reference.journal import Config, Draft, Journal
+from harness.reference.seal import Seals
 
 BEGUN = 1_795_600_000 * S
 CONTEXT = replace(CALM, exports=("eu",))
@@ -59,7 +60,7 @@ WHOLE = journal((1, "a"), (2, "a"), (1.5, "b"), (3, "a"))
 
 def test_a_whole_journal_holds_and_clocks_of_two_writers_are_not_compared() -> None:
     result = sealed(WHOLE)
-    assert (result.verdict, result.counts) == ("valid", {"broken": 0, "backwards": 0, "ahead": 0})
+    assert (result.verdict, result.counts) == ("valid", {"broken": 0, "forged": 0, "backwards": 0, "ahead": 0})
     assert result.sentence == "4 entries of 1 journal (eu) hold together"
 
 
@@ -99,7 +100,7 @@ def test_an_end_that_is_cut_off_is_not_seen_here() -> None:
 def test_an_entry_older_than_one_before_it_by_the_same_clock_is_found() -> None:
     back = journal((1, "a"), (3, "a"), (2.8, "a"), (4, "a"))
     result = sealed(back)
-    assert (result.verdict, result.counts) == ("invalid", {"broken": 0, "backwards": 1, "ahead": 0})
+    assert (result.verdict, result.counts) == ("invalid", {"broken": 0, "forged": 0, "backwards": 1, "ahead": 0})
     assert "200 ms older" in result.sentence
     assert sealed(back, within_ns=200 * S // 1000).verdict == "valid"
 
@@ -153,3 +154,29 @@ def test_the_log_of_the_reference_stack_verifies_until_somebody_edits_it(tmp_pat
         db.execute("UPDATE log SET value = 'forged' WHERE seq = 3")
     assert said().sentence == "the journal eu breaks at entry 3: its hash does not fit what it says"
     log.close()
+
+
+def test_signatures_are_held_against_the_keys_of_the_stack_file(tmp_path: Path) -> None:
+    seals = Seals("root")
+    log = Journal(Sqlite(tmp_path / "log.sqlite"), "eu", seals)
+    log.batch([lambda j: j.set_config(Config(epoch=1, primary="eu", sync=("eu",), mode="sync"))])
+    log.batch([lambda j: j.append(Draft(kind="turn")), lambda j: j.append(Draft(kind="turn"))])
+    lines = tuple("".join(log.exported()).splitlines())
+    log.close()
+    events = (replace(RUN, wall_utc="2020-01-01T00:00:00+00:00"),)
+
+    def said(keys: dict[str, str], *given: str) -> CheckResult:
+        history = History(ops=OpTable.of([]), events=events, exports=(Export(name="eu", lines=given),))
+        return judge(history, "sealed", replace(CONTEXT, keys={"eu": keys}))
+
+    good, wrong = {"eu": seals.key("eu")}, {"eu": Seals("other").key("eu")}
+    unsigned = json.dumps({name: value for name, value in json.loads(lines[1]).items() if name != "sig"})
+    assert said(good, *lines).verdict == "valid" and said({}, *lines).verdict == "valid"
+    for keys, given, why in (
+        (wrong, lines, "forged at entry 1: it is not signed by eu"),  # whatever `key` of the export says
+        (good, (lines[0], unsigned), "forged at entry 2: it carries no signature"),
+        ({"us": good["eu"]}, lines, "forged at entry 1: it says to be by 'eu', of whom the stack file names no key"),
+        (good, (lines[0], lines[1].replace('"sig": "', '"sig": "no hex')), "forged at entry 2: it is not signed by eu"),
+    ):
+        result = said(keys, *given)
+        assert result.sentence == f"the journal eu is {why}" and result.counts["forged"] == 1

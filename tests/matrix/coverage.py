@@ -126,7 +126,13 @@ ROWS: tuple[Row, ...] = (
         experiments=("bad-config",),
         proofs=("availability", "probe.rolled-back.last"),
     ),
-    Row(asked="Ephemeral and durable data told apart, restored in order", has="staged restore does not exist"),
+    Row(
+        asked="Ephemeral and durable data told apart, restored in order",
+        has="a log on disk passes gates in order (keys, registry, ledger, sessions, traffic) before it serves; caches begin"
+        " empty, the job queue has no gate",
+        experiments=("damaged-log",),
+        proofs=("durable", "sealed", "converged", "probe.quarantined.max"),
+    ),
     Row(
         asked="A write-ahead log for what is critical; nothing lost, doubled or out of order",
         has="SQLite WAL with a hash chain, each commit synced before it is acknowledged",
@@ -135,12 +141,16 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="A log with verifiable timestamps, tamper-evident",
-        has="hash chain of the log, compared between regions; no signatures",
+        has="a hash chain; each entry signed by its region, held against the keys of the stack file; each writer's clock runs"
+        " forward (no hybrid clock, no skew is injected)",
+        experiments=("region-kill", "damaged-log", "forged-frames"),
+        proofs=("sealed",),
     ),
     Row(
         asked="Encryption, rotation of credentials, least privilege, abuse probes",
-        has="keys by generation that overlap and rotate, at the standby too; no encryption, no roles",
-        experiments=("key-rotation",),
+        has="keys by generation that overlap and rotate, at the standby too; forged, altered, replayed and deposed frames"
+        " refused; no encryption, no roles",
+        experiments=("key-rotation", "forged-frames"),
         proofs=("recovery_time", "data_loss"),
     ),
     Row(
@@ -250,7 +260,7 @@ CHECKS: dict[str, Named] = {
     "C06": Named(what="every stream ends honestly", ours="resume", kind="check", note="a hung one is bad at its timeout"),
     "C07": Named(what="turns of a session without gap, in order", ours="session-order", kind="check"),
     "C08": Named(what="replay changes nothing; states converge", ours="converged", kind="check", note="by contents"),
-    "C09": Named(what="hash chain, signatures, clocks"),
+    "C09": Named(what="hash chain, signatures, clocks", ours="sealed", kind="check", note="no skew is injected"),
     "C10": Named(what="one primary; old epochs fenced", ours="durable", kind="check", note="`single-writer` is in no experiment"),
     "C11": Named(what="goodput back after the fault", ours="recovery_time", kind="objective", note="`overload-dip`"),
     "C12": Named(what="amplification, wasted work, Retry-After", ours="attempts", kind="objective", note="waste: `probe.wasted`"),
@@ -266,7 +276,7 @@ CHECKS: dict[str, Named] = {
     "C22": Named(what="blast radius as declared", ours="good", kind="objective", note="the other cell"),
     "C23": Named(what="residency", ours="probe.foreign-bytes", kind="objective", note="`sovereignty`"),
     "C24": Named(what="authorisation, secrets, abuse", ours="recovery_time", kind="objective", note="`key-rotation`"),
-    "C25": Named(what="digests equal across regions"),
+    "C25": Named(what="digests equal across regions", note="records are recomputed after a restart; regions are not compared"),
     "C26": Named(what="alert and status in time", ours="alert.NAME.fires", kind="objective", note="`sovereignty`"),
     "C27": Named(what="runbook steps in order, timed", ours="drill", kind="verdict"),
     "C28": Named(what="no empty or garbage answer counted good", ours="availability", kind="objective"),
@@ -277,7 +287,7 @@ CHECKS: dict[str, Named] = {
 
 DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D01": ("region kill mid-stream", ("region-kill", "cell-kill"), ""),
-    "D02": ("power loss and replay", ("power-loss",), "no staged restore, no torn tail"),
+    "D02": ("power loss and replay", ("power-loss", "damaged-log"), "a flipped bit; a torn tail in tests alone"),
     "D03": ("failover, surge, metastable overload", ("standby-overload", "overload-dip"), ""),
     "D04": ("lying health", ("region-pause", "region-hiccup", "provider-brownout"), ""),
     "D05": ("partition and split brain", ("split-regions", "region-kill-async", "lag-then-kill"), ""),
@@ -297,7 +307,7 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D15": ("slow brownout", ("providers-out", "slow-link"), "no share that shifts with slowness"),
     "D16": ("cache stampede and staleness", ("cache-stale",), ""),
     "D17": ("cold prefix failover", ("cold-failover",), "one prefix for each template, none for each session"),
-    "D18": ("credential expiry in failover", ("key-rotation",), "no replayed or forged frames"),
+    "D18": ("credential expiry in failover", ("key-rotation", "forged-frames"), "answers to frames are not sealed"),
     "D19": ("sovereignty under failover", ("sovereignty",), ""),
     "D20": ("full game day", ("compound",), "people: `drills/full-game-day.yaml`; no conflicting operators"),
 }

@@ -91,9 +91,11 @@ class Wiretap:
         self.target = target
         self.rule: Callable[[], str] = lambda: "open"
         self.kept: list[Wire] = []
+        self.connected = True
 
     async def call(self, _op: str, body: Wire, within_s: float) -> Wire:
         rule = self.rule()
+        self.connected = True
         body = json.loads(json.dumps(body))
         if rule == "cut":
             raise Unreachable("cut")
@@ -110,7 +112,7 @@ class Wiretap:
         return result
 
     def hang_up(self) -> None:
-        return
+        self.connected = False
 
 
 class Pair:
@@ -156,6 +158,7 @@ class Pair:
             await asyncio.gather(task, return_exceptions=True)
         self._executors[region].shutdown()
         self.boot(region)
+        await self.replicas[region].restore()
 
     async def close(self) -> None:
         for region in ("eu", "us"):

@@ -158,6 +158,10 @@ def test_a_check_of_journals_on_a_stack_that_exports_none(project: Any, good_tex
         ("[{name: eu, exec: [x]}, {name: eu, exec: [y]}]", "there are two journals 'eu'"),
         ("[{exec: [x]}]", "name"),
         ("[{name: eu, exec: []}]", "exec"),
+        (
+            "[{name: eu, exec: [x], keys: {eu: abc}}]",
+            "expected an Ed25519 public key, 64 hexadecimal digits, got 'abc'",
+        ),
     ],
 )
 def test_a_journal_that_cannot_be_asked_for(
