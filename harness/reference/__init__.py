@@ -36,7 +36,8 @@ primary go on alone, saying `x-degraded: unreplicated`. So when the link between
 *A returning region* follows the pushes of the new primary. Where the logs part (found by hash), its own tail is moved
 to quarantine, never merged, and the primary's entries take its place; until it has caught up once it answers no
 reads. Then it joins: a new epoch with sync = both. From that moment every entry needs both; when the standby also
-holds all that counted before, it becomes promotable. There is no failback: it stays the standby.
+holds all that counted before, it becomes promotable. It stays the standby until an operator
+says otherwise (`POST /v1/switch`): the role then goes to a promotable region that is up, in a new epoch, as in a promotion.
 
 *A damaged log.* A journal that begins with a log on disk verifies it before it takes part (see below). An entry that fails is
 cut off with all that follows, into quarantine, and the log is *damaged* until a push of its primary has made it equal to the

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from harness.reference.channel import Wire
-from harness.reference.governor import JournalView, Limits, RegionView, Route, Step, decide, handed_back
+from harness.reference.governor import JournalView, Limits, RegionView, Route, Step, decide, handed_over
 from harness.reference.health import DOWN, UP, Health, Thresholds
 from harness.reference.journal import Config
 from harness.reference.metrics import Metrics
@@ -28,6 +28,7 @@ __all__ = ["Arbiter", "Chronicle", "Region", "Settings"]
 
 _EVENTS = 2000
 _CONFIG_S = 0.8
+_SWITCH_S = 4.0
 _STALE_S = 8.0  # how long a mutant sends requests to the old primary
 
 
@@ -96,6 +97,7 @@ class Arbiter:
         self._changed = asyncio.Event()
         self._session = session
         self._promotions = 0
+        self._asked: str | None = None  # the region that an operator wants to have the role
         self._stale: tuple[Region, float] | None = None  # a mutant's: the old primary, and until when
 
     # -- what the request path asks -----------------------------------------------------------------------------
@@ -230,7 +232,9 @@ class Arbiter:
                 self.route, (first.view(), second.view()), time.monotonic_ns(), self.settings.limits, self.settings.mode
             )
             if step is None and EAGER_FAILBACK in self.settings.mutants and self.delivered:
-                step = handed_back(self.route, first.name)
+                step = handed_over(self.route, first.name, "it is back")
+            if step is None and self._asked is not None and self.regions[self._asked].health.state == UP:
+                step = handed_over(self.route, self._asked, "an operator asked for it")
             if step is not None and not (step.event == "standby-joining" and NEVER_READMITS in self.settings.mutants):
                 self._take(step)
             if self.route is not None and not self.delivered:
@@ -239,6 +243,22 @@ class Arbiter:
                 view = self.primary.journal
                 if view is not None and view.config != self.route.config and self._current(self.primary):
                     self.delivered = False  # it lost what it was told, or was told by someone else
+
+    async def switch(self, name: str) -> str | None:
+        """Give the role to a region as soon as nothing is lost by it. None when it has it, else why not within some seconds."""
+        if self._asked not in (None, name):
+            return f"another operator has just asked for {self._asked}"
+        self._asked = name
+        self._pulse()
+        try:
+            async with asyncio.timeout(_SWITCH_S):
+                while self.primary is not self.regions[name] or not self.delivered:
+                    await self.wait_change(_SWITCH_S)
+            return None
+        except TimeoutError:
+            return f"{name} is {self.regions[name].health.state}, and may be promoted: {self.about()['promotable']}"
+        finally:
+            self._asked = None
 
     def _current(self, region: Region) -> bool:
         return time.monotonic_ns() - region.heard_ns < self.settings.limits.fresh_ns

@@ -14,7 +14,8 @@ from harness.reference.channel import Wire
 from harness.reference.follower import parse_cell
 from harness.reference.health import UP
 from harness.reference.metrics import Metrics
-from harness.reference.program import flags, metrics_page, mutants_of, run_program
+from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
+from harness.reference.switching import switched
 
 __all__ = ["main"]
 
@@ -72,6 +73,13 @@ class _Controller:
         worst = None if None in behind else max(behind)
         return web.json_response({"behind": worst, "cells": cells})
 
+    async def switch(self, request: web.Request) -> web.Response:
+        """Give the role in a cell to the region that an operator names; 409 with the reason when that is not safe now."""
+        cell = self.cells.get(request.match_info["cell"])
+        if cell is None:
+            return failure(404, "not_found", f"there is no such cell; there are {', '.join(self.cells)}")
+        return await switched(cell, request)
+
     async def events(self, request: web.Request) -> web.Response:
         """The decisions, oldest first; `?since=N` leaves out those up to N."""
         since = int(request.query.get("since") or 0)
@@ -120,6 +128,7 @@ async def _build(
 
     app.on_cleanup.append(close)
     app.router.add_post("/v1/route", controller.route)
+    app.router.add_post("/v1/cells/{cell}/switch", controller.switch)
     app.router.add_get("/v1/about", controller.say)
     app.router.add_get("/v1/redundant", controller.redundant)
     app.router.add_get("/v1/replication", controller.replication)

@@ -22,6 +22,7 @@ from harness.reference.names import Names
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.relay import Means, Patience, Relay, Router
+from harness.reference.switching import switched
 from harness.reference.telemetry import Telemetry
 
 __all__ = ["main"]
@@ -91,6 +92,10 @@ class _Edge:
 
     async def replication(self, _request: web.Request) -> web.Response:
         return web.json_response(self.arbiter.replication())
+
+    async def switch(self, request: web.Request) -> web.Response:
+        """Give the role to the region that an operator names; 409 with the reason when that is not safe now."""
+        return await switched(self.arbiter, request)
 
     async def about(self, _request: web.Request) -> web.Response:
         active = set(self.mutants).union(*(region.mutants for region in self.arbiter.regions.values()))
@@ -213,6 +218,7 @@ async def _build(
     app.router.add_get("/readyz", edge.readyz)
     app.router.add_get("/v1/redundant", edge.redundant)
     app.router.add_get("/events", edge.events)
+    app.router.add_post("/v1/switch", edge.switch)
     app.router.add_get("/v1/replication", edge.replication)
     app.router.add_get("/v1/about", edge.about)
     tasks.create_task(means.telemetry.run())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from harness.reference.health import DOWN, UP
 from harness.reference.journal import Config
 
-__all__ = ["JournalView", "Limits", "RegionView", "Route", "Step", "decide", "handed_back"]
+__all__ = ["JournalView", "Limits", "RegionView", "Route", "Step", "decide", "handed_over"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +83,13 @@ def _damaged(view: RegionView) -> bool:
     return view.journal is not None and view.journal.damaged
 
 
-def handed_back(route: Route | None, preferred: str) -> Step | None:
-    """A mutant's step: the role goes back to the preferred region as soon as nothing would be lost by it."""
-    if route is None or route.config.primary == preferred or preferred not in route.promotable:
+def handed_over(route: Route | None, region: str, reason: str) -> Step | None:
+    """The step that gives the role to a region, where nothing would be lost by it; None where it would, or it has it."""
+    if route is None or route.config.primary == region or region not in route.promotable:
         return None
-    alone = (preferred,)
-    changed = replace(route.config, epoch=route.config.epoch + 1, primary=preferred, sync=alone)
-    return Step(event="promoted", route=Route(config=changed, promotable=alone), reason="it is back")
+    alone = (region,)
+    changed = replace(route.config, epoch=route.config.epoch + 1, primary=region, sync=alone)
+    return Step(event="promoted", route=Route(config=changed, promotable=alone), reason=reason)
 
 
 def _first(views: tuple[RegionView, RegionView], mode: str) -> Step | None:

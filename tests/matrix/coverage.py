@@ -238,6 +238,12 @@ ROWS: tuple[Row, ...] = (
         proofs=("probe.met-cold.max",),
     ),
     Row(
+        asked="Switching traffic and promoting the standby, practised",
+        has="an operator moves the role to a region that lacks nothing, and back; a second operator is refused meanwhile",
+        experiments=("switch-over",),
+        proofs=("availability", "data_loss", "probe.promotions.max"),
+    ),
+    Row(
         asked="RTOs written down; runbooks with exact steps; tabletop and full-scale drills",
         has="objectives, runbooks, drill documents; a compound failure",
         experiments=("compound",),
@@ -300,7 +306,7 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D08": ("poison configuration", ("bad-config",), "no oscillation, no delayed poison"),
     "D09": ("version skew", ("prompt-published",), "templates; sessions are not pinned to a release"),
     "D10": ("lost acknowledgement", ("lost-ack",), "no bill to compare with"),
-    "D11": ("failback and flapping", ("region-flap",), "no ramp: there is no failback"),
+    "D11": ("failback and flapping", ("region-flap", "switch-over"), "by an operator, at once: no ramp"),
     "D12": ("backlog drain", ("backlog",), "apart from interactive load"),
     "D13": ("control plane loss", ("controller-loss",), "controller and collector; no break-glass"),
     "D14": ("DNS failover", ("names-wrong",), "the edges are the resolvers, one class of them"),

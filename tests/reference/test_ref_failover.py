@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from harness.reference import oracle
@@ -147,6 +148,34 @@ async def test_the_edge_may_die_and_be_cut_off(make_stack: Make) -> None:
     fourth = await stack.turn("s", "v5")
     assert fourth.acked and fourth.serving["region"] == "eu-west"
     assert await stack.values("eu", "s") == ["v1", "v2", "v3", "v5"]
+
+
+async def test_an_operator_switches_over_and_back_under_load(make_stack: Make) -> None:
+    stack = await make_stack()
+    assert (await switch(stack, "eu-west"))[0] == 200  # it has the role already
+    assert (await switch(stack, "mars"))[0] == 400
+
+    async def practise() -> None:
+        await asyncio.sleep(0.5)
+        status, over = await switch(stack, "us-east")
+        assert (status, over["primary"]) == (200, "us-east"), over
+        at_once = await asyncio.gather(switch(stack, "eu-west"), switch(stack, "us-east"))
+        assert [status for status, _ in at_once] == [200, 409], "of two operators the second is told of the first"
+
+    answers = await stack.load(5, rate=40, sessions=80, midway=practise())
+    assert [answer for answer in answers if not answer.acked] == []
+    await assert_clean(stack, "eu", answers)
+    assert [event for event in await stack.events() if "promoted" in event] == ["promoted:us-east", "promoted:eu-west"]
+    stack.signal(stack.region("us"), signal.SIGSTOP)
+    status, body = await switch(stack, "us-east")
+    stack.signal(stack.region("us"), signal.SIGCONT)
+    assert status == 409 and "us-east is" in body["error"]["message"]
+
+
+async def switch(stack: Any, region: str) -> tuple[int, Any]:
+    url = stack.url("edge") + "/v1/switch"
+    async with aiohttp.ClientSession() as session, session.post(url, json={"region": region}) as reply:
+        return reply.status, await reply.json()
 
 
 async def test_asynchronous_replication_loses_its_tail_into_quarantine(make_stack: Make) -> None:

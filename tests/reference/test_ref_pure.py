@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.reference import oracle
-from harness.reference.governor import JournalView, Limits, RegionView, Route, decide, handed_back
+from harness.reference.governor import JournalView, Limits, RegionView, Route, decide, handed_over
 from harness.reference.health import DOWN, SUSPECT, UP, Health, Thresholds
 from harness.reference.journal import Config
 from harness.reference.mutants import parse_mutants
@@ -137,8 +137,8 @@ def test_old_news_decide_nothing_about_members() -> None:
     assert decide(ROUTE, (other_epoch, US), NOW, LIMITS, "sync") is None
 
 
-def test_the_role_is_handed_back_only_to_one_that_holds_everything() -> None:
+def test_the_role_is_handed_over_only_to_one_that_holds_everything() -> None:
     moved = Route(config=replace(BOTH, epoch=6, primary="us"), promotable=("us",))
-    assert handed_back(None, "eu") is None and handed_back(moved, "us") is None and handed_back(moved, "eu") is None
-    step = handed_back(replace(moved, promotable=("us", "eu")), "eu")
+    assert all(handed_over(route, to, "asked") is None for route, to in ((None, "eu"), (moved, "us"), (moved, "eu")))
+    step = handed_over(replace(moved, promotable=("us", "eu")), "eu", "asked")
     assert step is not None and (step.route.config.epoch, step.route.config.primary) == (7, "eu")
