@@ -39,6 +39,10 @@ reads. Then it joins: a new epoch with sync = both. From that moment every entry
 holds all that counted before, it becomes promotable. It stays the standby until an operator
 says otherwise (`POST /v1/switch`): the role then goes to a promotable region that is up, in a new epoch, as in a promotion.
 
+*Drift.* What a gateway runs with, apart from names and places (`setup.py`), is told with each probe. Where the standby's differs
+from the primary's, that is an event and stands in `/v1/about`, and no operator can switch to it. A promotion goes on all the same:
+with the primary down it is the last hope.
+
 *A damaged log.* A journal that begins with a log on disk verifies it before it takes part (see below). An entry that fails is
 cut off with all that follows, into quarantine, and the log is *damaged* until a push of its primary has made it equal to the
 primary's log to its end. That is on disk too: no restart forgets it. A damaged log may lack entries that count, so its journal

@@ -21,14 +21,22 @@ from harness.reference.governor import JournalView, Limits, RegionView, Route, S
 from harness.reference.health import DOWN, UP, Health, Thresholds
 from harness.reference.journal import Config
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import EAGER_FAILBACK, HAIR_TRIGGER, NEVER_READMITS, SHALLOW_HEALTH, STALE_ROUTE
+from harness.reference.mutants import (
+    BLIND_TO_DRIFT,
+    EAGER_FAILBACK,
+    HAIR_TRIGGER,
+    NEVER_READMITS,
+    SHALLOW_HEALTH,
+    STALE_ROUTE,
+)
 from harness.reference.program import log
+from harness.reference.setup import differing
 
 __all__ = ["Arbiter", "Chronicle", "Region", "Settings"]
 
 _EVENTS = 2000
 _CONFIG_S = 0.8
-_SWITCH_S = 4.0
+_SWITCH_S = 2.5
 _STALE_S = 8.0  # how long a mutant sends requests to the old primary
 
 
@@ -65,6 +73,7 @@ class Region:
     status: Wire | None = None  # the journal's last status, as told
     gateway: str | None = None  # its name, as it gave it
     mutants: tuple[str, ...] = ()
+    setup: Wire | None = None  # what its gateway runs with
     calls: set[asyncio.Timeout] = field(default_factory=set)  # live attempts: ended when the region loses its role
 
     def view(self) -> RegionView:
@@ -97,6 +106,7 @@ class Arbiter:
         self._changed = asyncio.Event()
         self._session = session
         self._promotions = 0
+        self.drift: tuple[str, ...] = ()  # what the standby's gateway does not share with the primary's
         self._asked: str | None = None  # the region that an operator wants to have the role
         self._stale: tuple[Region, float] | None = None  # a mutant's: the old primary, and until when
 
@@ -208,6 +218,7 @@ class Arbiter:
             self.note("damaged", region.name, reason=status["restore"]["why"])
         region.status = status
         region.heard_ns = time.monotonic_ns()
+        region.setup = body["setup"]
         region.mutants = tuple(sorted({*body["mutants"], *status["mutants"]}))
 
     async def _connects(self, region: Region) -> bool:
@@ -233,7 +244,8 @@ class Arbiter:
             )
             if step is None and EAGER_FAILBACK in self.settings.mutants and self.delivered:
                 step = handed_over(self.route, first.name, "it is back")
-            if step is None and self._asked is not None and self.regions[self._asked].health.state == UP:
+            self._compare()
+            if step is None and self._asked is not None and self._may_switch(self.regions[self._asked]):
                 step = handed_over(self.route, self._asked, "an operator asked for it")
             if step is not None and not (step.event == "standby-joining" and NEVER_READMITS in self.settings.mutants):
                 self._take(step)
@@ -248,6 +260,8 @@ class Arbiter:
         """Give the role to a region as soon as nothing is lost by it. None when it has it, else why not within some seconds."""
         if self._asked not in (None, name):
             return f"another operator has just asked for {self._asked}"
+        if self.drift and self.primary is not self.regions[name]:
+            return f"{name} runs with another {', '.join(self.drift)} than the region that serves"
         self._asked = name
         self._pulse()
         try:
@@ -259,6 +273,20 @@ class Arbiter:
             return f"{name} is {self.regions[name].health.state}, and may be promoted: {self.about()['promotable']}"
         finally:
             self._asked = None
+
+    def _may_switch(self, region: Region) -> bool:
+        return region.health.state == UP and not self.drift
+
+    def _compare(self) -> None:
+        """Note when the standby's setup begins to differ from the primary's, and when it is the same again."""
+        if self.route is None or BLIND_TO_DRIFT in self.settings.mutants:
+            return
+        primary = self.route.config.primary
+        standby = next(region for name, region in self.regions.items() if name != primary)
+        found = differing(self.regions[primary].setup, standby.setup)
+        if found != self.drift:
+            self.drift = found
+            self.note("drifted" if found else "alike", standby.name, fields=list(found))
 
     def _current(self, region: Region) -> bool:
         return time.monotonic_ns() - region.heard_ns < self.settings.limits.fresh_ns
@@ -341,6 +369,7 @@ class Arbiter:
             "sync": list(self.route.config.sync) if self.route else [],
             "promotable": list(self.route.promotable) if self.route else [],
             "promotions": self._promotions,
+            "drift": list(self.drift),
             "regions": {name: region.health.state for name, region in self.regions.items()},
         }
 

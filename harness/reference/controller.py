@@ -48,6 +48,7 @@ class _Controller:
             "size": "small",
             "cells": cells,
             "promotions": sum(one["promotions"] for one in cells.values()),
+            "drifted": sum(bool(one["drift"]) for one in cells.values()),
         }
 
     async def say(self, _request: web.Request) -> web.Response:

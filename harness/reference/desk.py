@@ -16,6 +16,7 @@ from harness.reference.mutants import COLD_STANDBY, STALE_CREDENTIALS
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, log
 from harness.reference.registry import Registry, problem
+from harness.reference.setup import Setup
 from harness.reference.turns import Upstream
 
 __all__ = ["Desk", "Front"]
@@ -37,6 +38,7 @@ class Front(Protocol):
     mutants: frozenset[str]
     door: Admission
     registry: Registry
+    setup: Setup
     foreign_bytes: int
 
     @property
@@ -75,6 +77,7 @@ class Desk:
             return failure(503, "no_progress", repr(exc), self.front.headers())
         await self._follow_registry(status["records"])
         body = {"engine": token, "journal": status, "running": self.front.load, "mutants": sorted(self.mutants)}
+        body["setup"] = self.front.setup.told()
         ready = token and status["confirmed"]
         return web.json_response(body, status=200 if ready else 503, headers=self.front.headers())
 
@@ -129,6 +132,17 @@ class Desk:
         """Forget all answers, as a cache does that is restarted. For drills."""
         return web.json_response({"wiped": await self.up.cache.wipe()}, headers=self.front.headers())
 
+    async def edit(self, request: web.Request) -> web.Response:
+        """Change a setting of this gateway alone, past the registry, as a hand at the wrong machine does. For drills."""
+        if (refusal := self.front.stranger(request)) is not None:
+            return refusal
+        try:
+            self.front.setup.edit(await request.json())
+        except ValueError as exc:
+            return failure(400, "bad_request", str(exc), self.front.headers())
+        self.front.door.limit = self.front.setup.admit
+        return web.json_response(self.front.setup.told(), headers=self.front.headers())
+
     async def published(self, _request: web.Request) -> web.Response:
         """The registry as this gateway knows it."""
         template = self.registry.template
@@ -177,6 +191,7 @@ class Desk:
                 "unproven": UNPROVEN if self.up.pool.own[0].foreign else {},
                 "cooling": int(providers[0]["state"] != "closed"),  # whether the first provider is left alone
                 "refused": dict(self.front.door.refused),
+                "setup": self.front.setup.told(),
                 "cache": self.up.cache.about(),
                 "foreign_bytes": self.front.foreign_bytes,
                 "wasted_tokens": int(self.up.metrics.value("gw_wasted_tokens_total")),

@@ -21,6 +21,7 @@ from harness.reference.oracle import PINS, SMALL, split
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.providers import Pool, Provider
 from harness.reference.registry import Registry
+from harness.reference.setup import Setup
 from harness.reference.sse import DONE, Span, error_event, write_event
 from harness.reference.turns import ENGINE_SILENT_S, Ask, Failed, Running, Upstream, run_dry, run_turn
 
@@ -66,6 +67,13 @@ class _Gateway:
         self.name: str = args.name
         self.region: str = args.region
         self.cell: str = args.cell
+        self.setup = Setup(
+            admit=args.admit,
+            cache_ms=args.cache_ms,
+            providers=tuple(provider.name for provider in up.pool.providers),
+            model=args.engine_model or PINS.model,
+            key_root=args.key_root,
+        )
         self.door = Admission(limit=args.admit, mutants=mutants)
         self.registry = up.registry
         self.key_root: str = args.key_root
@@ -131,7 +139,8 @@ class _Gateway:
     def _start(self, ask: Ask) -> Running:
         turn = Running(ask)
         config, turn.canary = self.registry.config(ask.session)
-        turn.tokens_max = config.get("answer_tokens_max")
+        bounds = (config.get("answer_tokens_max"), self.setup.answer_tokens_max)
+        turn.tokens_max = min((bound for bound in bounds if bound is not None), default=None)
         turn.template = self.registry.template
         key = uuid.uuid4().hex if NO_IDEMPOTENCY in self.mutants else ask.idem
         self.running[key] = turn
@@ -311,6 +320,7 @@ async def _build(
     app.router.add_post("/v1/chat/completions", gateway.chat)
     app.router.add_get("/v1/about", desk.about)
     app.router.add_post("/admin/wipe", desk.wipe)
+    app.router.add_post("/admin/setup", desk.edit)
     app.router.add_get("/v1/registry", desk.published)
     app.router.add_post("/v1/registry/{name}", desk.publish)
     app.router.add_get("/v1/models", desk.models)

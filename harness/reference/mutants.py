@@ -13,6 +13,7 @@ __all__ = [
     "ACK_BEFORE_FSYNC",
     "ACK_BEFORE_REPLICATE",
     "ASKS_EACH_TIME",
+    "BLIND_TO_DRIFT",
     "COLD_STANDBY",
     "EAGER_FAILBACK",
     "EMPTY_IS_FINE",
@@ -91,6 +92,7 @@ SYNCHRONOUS_TELEMETRY = "synchronous-telemetry"
 NO_LEDGER_KEY = "no-ledger-key"
 TRUSTS_NAMES = "trusts-names"
 COLD_STANDBY = "cold-standby"
+BLIND_TO_DRIFT = "blind-to-drift"
 TAKES_ANY_FRAME = "takes-any-frame"
 TRUSTS_ITS_DISK = "trusts-its-disk"
 
@@ -304,6 +306,11 @@ MUTANTS: dict[str, Mutant] = {
         experiment="cold-failover",
         expect="FAIL:probe.met-cold.max",
         kin="M30",
+    ),
+    BLIND_TO_DRIFT: Mutant(
+        what="never compares what the standby runs with to what the primary does",
+        experiment="drift",
+        expect="FAIL:probe.drift.max",
     ),
     TAKES_ANY_FRAME: Mutant(
         what="takes whatever is pushed to its journal for its peer's, signed or not",
