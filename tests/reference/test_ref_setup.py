@@ -48,7 +48,7 @@ def test_who_has_not_told_differs_in_nothing() -> None:
 )
 def test_what_makes_no_sense_changes_nothing(changes: Any) -> None:
     one = setup()
-    with pytest.raises(ValueError, match="expected|no such setting"):
+    with pytest.raises(ValueError, match=r"expected|no such setting"):
         one.edit(
             {"answer_tokens_max": 8} | changes
             if isinstance(changes, dict) and "answer_tokens_max" not in changes
