@@ -4,6 +4,7 @@
 genai.py post URL JSON [HEADER:VALUE ...]      ends with 0 when the answer is a 2xx, and prints it
 genai.py refused URL JSON [HEADER:VALUE ...]   ends with 0 when the answer is a 4xx, and prints it
 genai.py holds URL .PATH VALUE                 ends with 0 when that field of a GET's answer is VALUE, with 1 when not
+genai.py matrix ROOT URL ...                   tries every role at every endpoint of the gateways, and counts the wrong answers
 genai.py flip FOLDER                           flips one bit of a finished turn in the log of a journal that is down
 genai.py forge KIND URL ROOT                   sends the journal at URL a frame that its peer did not send, and prints what came
 
@@ -31,9 +32,15 @@ def _header(text: str) -> tuple[str, str]:
     name, _, value = text.partition(":")
     if name != "key":
         return name, value
-    root, _, generation = value.partition(":")
-    proof = hmac.new(root.encode(), generation.encode(), hashlib.sha256).hexdigest()
-    return "authorization", f"Bearer {generation}.{proof}"
+    root, _, said = value.partition(":")
+    generation, _, role = said.partition(":")
+    return "authorization", f"Bearer {key(root, generation, role)}"
+
+
+def key(root: str, generation: str, role: str = "") -> str:
+    """The bearer token of a role; of a tenant for no role."""
+    said = f"{role}.{generation}" if role not in ("", "tenant") else generation
+    return f"{said}.{hmac.new(root.encode(), said.encode(), hashlib.sha256).hexdigest()}"
 
 
 def ask(url: str, body: str | None = None, headers: tuple[str, ...] = ()) -> tuple[int, str]:
@@ -53,6 +60,39 @@ def field(answer: object, path: str) -> object:
     for name in path.strip(".").split("."):
         answer = answer.get(name) if isinstance(answer, dict) else None
     return answer
+
+
+ALLOWED = {
+    "POST /v1/chat/completions": {"tenant"},
+    "GET /v1/sessions/none": {"tenant"},
+    "POST /v1/registry/none": {"operator"},
+    "POST /admin/setup": {"operator"},
+    "GET /v1/quarantine": {"operator"},
+    "GET /v1/refusals": {"operator"},
+    "GET /v1/journal/digest": {"operator", "control"},
+    "POST /internal/config": {"control"},
+    "GET /v1/about": {"tenant", "operator", "control", "stranger", "nobody"},
+}
+"""What ought to be, written down here and not taken from the program. The requests make no sense ({}): 400 is an open door."""
+
+
+def matrix(root: str, urls: list[str]) -> dict[str, object]:
+    """Every answer of a door that is not as it ought to be; gateways that do not answer at all are left out."""
+    wrong, asked = [], 0
+    for url in urls:
+        for endpoint, allowed in ALLOWED.items():
+            method, _, path = endpoint.partition(" ")
+            for role in ("tenant", "operator", "control", "stranger", "nobody"):
+                token = key("guessed" if role == "stranger" else root, "1", "operator" if role == "stranger" else role)
+                given = () if role == "nobody" else (f"authorization:Bearer {token}",)
+                try:
+                    status, _ = ask(url + path, "{}" if method == "POST" else None, given)
+                except OSError:
+                    continue
+                asked += 1
+                if (status not in (401, 403)) != (role in allowed):
+                    wrong.append(f"{role}: {status} for {endpoint} at {url}")
+    return {"breaches": len(wrong), "asked": asked, "wrong": wrong[:20]}
 
 
 def flip(folder: str) -> str:
@@ -107,6 +147,9 @@ def main(argv: list[str]) -> int:
             found = field(json.loads(text), path) if status == 200 else None
             print(status, found)
             return 0 if str(found) == value else 1
+        case ["matrix", root, *urls]:
+            print(json.dumps(matrix(root, urls)))
+            return 0
         case ["flip", folder]:
             print(flip(folder))
             return 0

@@ -43,6 +43,10 @@ says otherwise (`POST /v1/switch`): the role then goes to a promotable region th
 from the primary's, that is an event and stands in `/v1/about`, and no operator can switch to it. A promotion goes on all the same:
 with the primary down it is the last hope.
 
+*Roles.* Where gateways have a key root, every request carries a key of a role and a generation, and `roles.py` says what each role
+opens. The edge (of `small`: the controller) comes as `control`: it alone is listened to about leases and epochs. Journals know each
+other by their seals, and who can reach an engine needs no key there.
+
 *A damaged log.* A journal that begins with a log on disk verifies it before it takes part (see below). An entry that fails is
 cut off with all that follows, into quarantine, and the log is *damaged* until a push of its primary has made it equal to the
 primary's log to its end. That is on disk too: no restart forgets it. A damaged log may lack entries that count, so its journal

@@ -30,6 +30,7 @@ from harness.reference.mutants import (
     STALE_ROUTE,
 )
 from harness.reference.program import log
+from harness.reference.registry import key_of
 from harness.reference.setup import differing
 
 __all__ = ["Arbiter", "Chronicle", "Region", "Settings"]
@@ -47,6 +48,7 @@ class Settings:
     mode: str
     mutants: frozenset[str] = frozenset()
     state: Path | None = None
+    key_root: str = ""  # where gateways ask for keys
     probe_s: float = 0.25
     probe_within_s: float = 0.5
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -184,7 +186,7 @@ class Arbiter:
 
     async def _probe(self, region: Region) -> bool:
         """Whether the region makes progress. What its journal says of itself is kept."""
-        headers = {"x-epoch": str(self.epoch)}
+        headers = {"x-epoch": str(self.epoch)} | self._key(region)
         if self._grants(region) and region.status is not None:
             # A lease counted from the journal's own earlier clock reading: delivered late, it is only shorter.
             lease = {"epoch": self.epoch, "clock_ns": region.status["clock_ns"]}
@@ -198,6 +200,13 @@ class Arbiter:
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
             return False
         return bool(body["engine"])
+
+    def _key(self, region: Region) -> Wire:
+        """What opens a region's gateway for us: a key of the newest generation that it accepts, as far as it told."""
+        if not self.settings.key_root:
+            return {}
+        generations = (region.status or {}).get("records", {}).get("keys", [1])
+        return {"authorization": f"Bearer {key_of(self.settings.key_root, max(generations), 'control')}"}
 
     def _grants(self, region: Region) -> bool:
         route = self.route
@@ -314,7 +323,7 @@ class Arbiter:
         timeout = aiohttp.ClientTimeout(total=_CONFIG_S)
         try:
             async with self._session.post(
-                f"{region.url}/internal/config", json=config.wire(), timeout=timeout
+                f"{region.url}/internal/config", json=config.wire(), headers=self._key(region), timeout=timeout
             ) as reply:
                 body = await reply.json()
                 if reply.status != 200:

@@ -94,6 +94,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the controller until SIGTERM."""
     parser = flags("controller")
     parser.add_argument("--cell", action="append", required=True, metavar="NAME:REGION=URL,REGION=URL")
+    parser.add_argument(
+        "--key-root", default="", help="the secret that keys are derived from, where gateways ask for them"
+    )
     parser.add_argument("--state", type=Path, required=True, help="a folder for the routes; kept over restarts")
     args = parser.parse_args(argv)
     try:
@@ -115,7 +118,7 @@ async def _build(
     arbiters = {
         name: Arbiter(
             regions,
-            Settings(mode="sync", mutants=mutants, state=args.state / f"route-{name}.json"),
+            Settings(mode="sync", mutants=mutants, state=args.state / f"route-{name}.json", key_root=args.key_root),
             session,
             metrics,
             chronicle,

@@ -12,10 +12,12 @@ from aiohttp import web
 from harness.reference.admission import Admission
 from harness.reference.channel import CallError, Refused, Wire
 from harness.reference.foreign import ALONE, UNPROVEN
+from harness.reference.journal import Config
 from harness.reference.mutants import COLD_STANDBY, STALE_CREDENTIALS
 from harness.reference.oracle import PINS
 from harness.reference.program import failure, log
 from harness.reference.registry import Registry, problem
+from harness.reference.roles import Door
 from harness.reference.setup import Setup
 from harness.reference.turns import Upstream
 
@@ -36,7 +38,8 @@ class Front(Protocol):
     cell: str
     up: Upstream
     mutants: frozenset[str]
-    door: Admission
+    admission: Admission
+    door: Door
     registry: Registry
     setup: Setup
     foreign_bytes: int
@@ -47,9 +50,6 @@ class Front(Protocol):
 
     def headers(self) -> dict[str, str]:
         """Who answers."""
-
-    def stranger(self, request: web.Request) -> web.Response | None:
-        """A refusal for who has no key that is accepted now."""
 
 
 class Desk:
@@ -65,7 +65,7 @@ class Desk:
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Forward progress: a token from the engine and an answer from the journal's thread, within 450 ms."""
-        lease = request.headers.get("x-lease")
+        lease = request.headers.get("x-lease") if self.front.door.role(request) == "control" else None
         try:
             async with asyncio.timeout(_PROBE_S):
                 token = await self._one_token()
@@ -115,8 +115,6 @@ class Desk:
 
     async def publish(self, request: web.Request) -> web.Response:
         """Put a value on record under a name; 422 when it is invalid, before any process has loaded it."""
-        if (refusal := self.front.stranger(request)) is not None:
-            return refusal
         name = request.match_info["name"]
         try:
             value = (await request.json())["value"]
@@ -134,13 +132,11 @@ class Desk:
 
     async def edit(self, request: web.Request) -> web.Response:
         """Change a setting of this gateway alone, past the registry, as a hand at the wrong machine does. For drills."""
-        if (refusal := self.front.stranger(request)) is not None:
-            return refusal
         try:
             self.front.setup.edit(await request.json())
         except ValueError as exc:
             return failure(400, "bad_request", str(exc), self.front.headers())
-        self.front.door.limit = self.front.setup.admit
+        self.front.admission.limit = self.front.setup.admit
         return web.json_response(self.front.setup.told(), headers=self.front.headers())
 
     async def published(self, _request: web.Request) -> web.Response:
@@ -190,7 +186,7 @@ class Desk:
                 "providers": providers,
                 "unproven": UNPROVEN if self.up.pool.own[0].foreign else {},
                 "cooling": int(providers[0]["state"] != "closed"),  # whether the first provider is left alone
-                "refused": dict(self.front.door.refused),
+                "refused": dict(self.front.admission.refused),
                 "setup": self.front.setup.told(),
                 "cache": self.up.cache.about(),
                 "foreign_bytes": self.front.foreign_bytes,
@@ -214,18 +210,26 @@ class Desk:
             return failure(503, "journal_unreachable", str(exc), self.front.headers())
 
     async def session(self, request: web.Request) -> web.Response:
-        if (refusal := self.front.stranger(request)) is not None:
-            return refusal
         return await self._ask_journal("session", {"session": request.match_info["id"]})
 
+    async def refusals(self, _request: web.Request) -> web.Response:
+        """Whom the door refused last, oldest first."""
+        return web.json_response({"refusals": list(self.front.door.refusals)}, headers=self.front.headers())
+
     async def journal(self, request: web.Request) -> web.Response:
+        if request.match_info["op"] not in ("digest", "status"):
+            return failure(404, "not_found", "there are digest and status", self.front.headers())
         return await self._ask_journal(request.match_info["op"], {})
 
     async def quarantine(self, _request: web.Request) -> web.Response:
         return await self._ask_journal("quarantine", {})
 
     async def adopt(self, request: web.Request) -> web.Response:
-        return await self._ask_journal("adopt", await request.json())
+        try:
+            config = Config.parse(await request.json())
+        except (KeyError, TypeError, ValueError) as exc:
+            return failure(400, "bad_request", f"expected a configuration: {exc!r}", self.front.headers())
+        return await self._ask_journal("adopt", config.wire())
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
         timeout = aiohttp.ClientTimeout(total=_READ_S)

@@ -135,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cell", action="append", default=[], metavar="NAME:REGION=URL,REGION=URL")
     parser.add_argument("--resolver", metavar="HOST:PORT", help="a name server that regions are looked up at")
     parser.add_argument("--collector", metavar="URL", help="who is told how each request went")
+    parser.add_argument(
+        "--key-root", default="", help="the secret that keys are derived from, where gateways ask for them"
+    )
     parser.add_argument("--state", type=Path, help="a file for the route; kept over restarts")
     parser.add_argument("--replication", choices=("sync", "async"), default="sync")
     parser.add_argument("--probe-ms", type=float, default=250)
@@ -207,6 +210,7 @@ async def _build(
         mode=args.replication,
         mutants=mutants,
         state=args.state,
+        key_root=args.key_root,
         probe_s=args.probe_ms / 1e3,
         probe_within_s=args.probe_timeout_ms / 1e3,
         thresholds=Thresholds(down_after_ns=_ns(args.down_after_ms)),

@@ -21,6 +21,7 @@ from harness.reference.oracle import PINS, SMALL, split
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.providers import Pool, Provider
 from harness.reference.registry import Registry
+from harness.reference.roles import Door
 from harness.reference.setup import Setup
 from harness.reference.sse import DONE, Span, error_event, write_event
 from harness.reference.turns import ENGINE_SILENT_S, Ask, Failed, Running, Upstream, run_dry, run_turn
@@ -74,9 +75,10 @@ class _Gateway:
             model=args.engine_model or PINS.model,
             key_root=args.key_root,
         )
-        self.door = Admission(limit=args.admit, mutants=mutants)
+        self.admission = Admission(limit=args.admit, mutants=mutants)
         self.registry = up.registry
         self.key_root: str = args.key_root
+        self.door = Door(self, up.metrics)
         self.foreign_bytes = 0  # of requests whose tenant belongs to another cell: must stay 0
         self.tasks = tasks
         self.up = up
@@ -86,8 +88,6 @@ class _Gateway:
     # -- chat ---------------------------------------------------------------------------------------------------
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        if (refusal := self.stranger(request)) is not None:
-            return refusal
         try:
             body = await request.json()
             ask = _ask(request, body)
@@ -104,7 +104,7 @@ class _Gateway:
             message = "this idempotency key runs for another request"
             return failure(422, "idempotency_mismatch", message, self.headers())
         if turn is None:
-            if not self.door.admits(len(self.running), ask.priority):
+            if not self.admission.admits(len(self.running), ask.priority):
                 self.up.metrics.count("gw_admission_shed_total", priority=ask.priority)
                 headers = self.headers() | {"retry-after": "1"}
                 return failure(429, "overloaded", f"{len(self.running)} turns are under way", headers)
@@ -118,13 +118,6 @@ class _Gateway:
         finally:
             turn.readers -= 1
             turn.left_at = time.monotonic()
-
-    def stranger(self, request: web.Request) -> web.Response | None:
-        """A refusal for who has no key that is accepted now."""
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not self.key_root or not self.registry.refuses(self.key_root, token):
-            return None
-        return failure(401, "unauthorized", "this key is not accepted", self.headers())
 
     def _foreign(self, request: web.Request) -> web.Response | None:
         """A refusal for a tenant whose data must not come here; what comes in all the same is counted."""
@@ -325,12 +318,14 @@ async def _build(
     app.router.add_post("/v1/registry/{name}", desk.publish)
     app.router.add_get("/v1/models", desk.models)
     app.router.add_get("/v1/sessions/{id}", desk.session)
-    app.router.add_get("/v1/journal/{op:digest|status}", desk.journal)
+    app.router.add_get("/v1/journal/{op}", desk.journal)
     app.router.add_get("/v1/quarantine", desk.quarantine)
+    app.router.add_get("/v1/refusals", desk.refusals)
     app.router.add_post("/internal/config", desk.adopt)
     app.router.add_get("/readyz", desk.readyz)
     app.router.add_get("/livez", desk.livez)
     app.router.add_get("/metrics", metrics_page(metrics))
+    gateway.door.guard(app)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ __all__ = [
     "COLD_STANDBY",
     "EAGER_FAILBACK",
     "EMPTY_IS_FINE",
+    "FAILS_OPEN",
     "FAKE_DONE",
     "HAIR_TRIGGER",
     "IGNORES_RETRY_AFTER",
@@ -92,6 +93,7 @@ SYNCHRONOUS_TELEMETRY = "synchronous-telemetry"
 NO_LEDGER_KEY = "no-ledger-key"
 TRUSTS_NAMES = "trusts-names"
 COLD_STANDBY = "cold-standby"
+FAILS_OPEN = "fails-open"
 BLIND_TO_DRIFT = "blind-to-drift"
 TAKES_ANY_FRAME = "takes-any-frame"
 TRUSTS_ITS_DISK = "trusts-its-disk"
@@ -306,6 +308,11 @@ MUTANTS: dict[str, Mutant] = {
         experiment="cold-failover",
         expect="FAIL:probe.met-cold.max",
         kin="M30",
+    ),
+    FAILS_OPEN: Mutant(
+        what="asks nobody for a key at a gateway that has not served yet",
+        experiment="role-matrix",
+        expect="FAIL:probe.breaches.max",
     ),
     BLIND_TO_DRIFT: Mutant(
         what="never compares what the standby runs with to what the primary does",

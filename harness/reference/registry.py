@@ -33,9 +33,10 @@ _CANARY_SHARE = 10  # one in so many sessions
 _SOAK_S, _SOAK_TURNS, _BAD_TURNS = 4.0, 8, 3
 
 
-def key_of(root: str, generation: int) -> str:
-    """The bearer token of a generation of keys: its number and what only a holder of the root can compute."""
-    return f"{generation}.{hmac.new(root.encode(), str(generation).encode(), hashlib.sha256).hexdigest()}"
+def key_of(root: str, generation: int, role: str = "tenant") -> str:
+    """The bearer token of a generation of a role's keys: its number and what only a holder of the root can compute."""
+    said = f"{generation}" if role == "tenant" else f"{role}.{generation}"
+    return f"{said}.{hmac.new(root.encode(), said.encode(), hashlib.sha256).hexdigest()}"
 
 
 def problem(name: str, value: Any) -> str | None:
@@ -136,15 +137,15 @@ class Registry:
         value = self.rollout.value if verdict == "active" else before
         return {"value": value, "state": "active", "before": before, "because": verdict}
 
-    def refuses(self, root: str, token: str) -> bool:
-        """Whether a bearer token is not one of the generations accepted; the first, when nothing was published."""
-        accepted = self.records.get("keys", [1])
-        return not any(hmac.compare_digest(token, key_of(root, generation)) for generation in accepted)
+    @property
+    def accepted(self) -> list[int]:
+        """The generations of keys that are accepted; the first, when nothing was published."""
+        return list(self.records.get("keys", [1]))
 
     @property
     def newest_key(self) -> int:
-        """The generation that clients should use."""
-        return int(max(self.records.get("keys", [1])))
+        """The generation that everyone should use."""
+        return int(max(self.accepted))
 
     def digest(self) -> str:
         """SHA-256 (hex) of all records: equal in all regions, or one of them has drifted."""

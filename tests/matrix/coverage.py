@@ -153,9 +153,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Encryption, rotation of credentials, least privilege, abuse probes",
-        has="keys by generation that overlap and rotate, at the standby too; forged, altered, replayed and deposed frames"
-        " refused; no encryption, no roles",
-        experiments=("key-rotation", "forged-frames"),
+        has="keys by generation and role that overlap and rotate, at the standby too; every role tried at every endpoint of a"
+        " gateway; forged, altered, replayed and deposed frames refused; no encryption",
+        experiments=("key-rotation", "forged-frames", "role-matrix"),
         proofs=("recovery_time", "data_loss"),
     ),
     Row(
@@ -286,7 +286,7 @@ CHECKS: dict[str, Named] = {
     "C21": Named(what="static stability", ours="recovery_time", kind="objective", note="`controller-loss`"),
     "C22": Named(what="blast radius as declared", ours="good", kind="objective", note="the other cell"),
     "C23": Named(what="residency", ours="probe.foreign-bytes", kind="objective", note="`sovereignty`"),
-    "C24": Named(what="authorisation, secrets, abuse", ours="recovery_time", kind="objective", note="`key-rotation`"),
+    "C24": Named(what="authorisation, secrets, abuse", ours="probe.breaches", kind="objective", note="`role-matrix`"),
     "C25": Named(what="digests equal across regions", ours="probe.drift", kind="objective", note="`drift`"),
     "C26": Named(what="alert and status in time", ours="alert.NAME.fires", kind="objective", note="`sovereignty`"),
     "C27": Named(what="runbook steps in order, timed", ours="drill", kind="verdict"),
@@ -318,9 +318,17 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D15": ("slow brownout", ("providers-out", "slow-link"), "no share that shifts with slowness"),
     "D16": ("cache stampede and staleness", ("cache-stale",), ""),
     "D17": ("cold prefix failover", ("cold-failover",), "one prefix for each template, none for each session"),
-    "D18": ("credential expiry in failover", ("key-rotation", "forged-frames"), "answers to frames are not sealed"),
+    "D18": (
+        "credential expiry in failover",
+        ("key-rotation", "forged-frames", "role-matrix"),
+        "answers to frames are not sealed",
+    ),
     "D19": ("sovereignty under failover", ("sovereignty",), ""),
-    "D20": ("full game day", ("compound",), "people: `drills/full-game-day.yaml`; no conflicting operators"),
+    "D20": (
+        "full game day",
+        ("compound",),
+        "people: `drills/full-game-day.yaml`; two operators are tried in tests alone",
+    ),
 }
 """Of the twenty drills: what it is about, our experiments (each carries the number as a tag), what of it is missing."""
 

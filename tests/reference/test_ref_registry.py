@@ -11,6 +11,7 @@ from harness.reference.database import Sqlite
 from harness.reference.journal import Config, Draft, Journal
 from harness.reference.mutants import NO_CANARY
 from harness.reference.registry import Registry, key_of, problem
+from harness.reference.roles import role_of
 
 
 @pytest.mark.parametrize(
@@ -85,10 +86,11 @@ def test_a_rollout_that_harms_is_taken_back_and_one_that_does_not_is_kept() -> N
 
 def test_keys_are_accepted_by_generation() -> None:
     one = Registry()
-    assert not one.refuses("root", key_of("root", 1)) and one.refuses("root", key_of("root", 2))
-    assert one.refuses("root", "") and one.refuses("root", key_of("other", 1))
+    assert role_of(one, "root", key_of("root", 1)) == "tenant" and role_of(one, "root", key_of("root", 2)) == "nobody"
+    assert role_of(one, "root", "") == role_of(one, "root", key_of("other", 1)) == "nobody"
     one.take({"keys": [2, 3]})
-    assert one.newest_key == 3 and one.refuses("root", key_of("root", 1)) and not one.refuses("root", key_of("root", 2))
+    assert one.newest_key == 3 and role_of(one, "root", key_of("root", 1)) == "nobody"
+    assert role_of(one, "root", key_of("root", 2)) == "tenant"
 
 
 def test_toggles_and_template_stand_as_published_and_the_digest_tells_registries_apart() -> None:
