@@ -41,6 +41,7 @@ class Restoration:
     def __init__(self, region: str, seals: Seals | None, mutants: frozenset[str] = frozenset()) -> None:
         self.stage: str | None = "keys"
         self.why = ""
+        self.cut = 0  # entries
         self.passed: list[Wire] = []
         self._region = region
         self._seals = seals
@@ -82,6 +83,7 @@ class Restoration:
             if bad is not None:
                 seq, why = bad
                 reached = await read(partial(_cut, seq))
+                self.cut += reached - seq + 1
                 self.why = f"{stage}: cut before entry {seq} of {reached}: {why}"
                 log("log-cut", region=self._region, stage=stage, seq=seq, reached=reached, why=why)
             self._pass(following)

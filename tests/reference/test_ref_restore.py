@@ -90,7 +90,7 @@ async def test_damage_is_cut_off_into_quarantine(tmp_path: Path, damage: str, se
     kept = seq - 1 - ("DELETE" in damage)
     assert told(replica) == ("traffic", kept, 9 - seq)
     assert replica.status()["restore"]["why"].startswith(why)
-    assert replica.status()["damaged"] and not replica.confirmed()
+    assert replica.status()["damaged"] and not replica.confirmed() and replica.status()["cut"] == 9 - seq
     assert {turn["value"] for turn in await replica.read(lambda j: j.fenced())} <= {"v1", "v2", "v3"}
     again = await restored(tmp_path / "log")  # a second start does not forget it
     assert told(again) == ("traffic", kept, 9 - seq) and not again.confirmed()
