@@ -86,8 +86,8 @@ A log on disk passes gates in this order, each timed, logged and told in the sta
 have; with another nothing is cut, the journal stands there), `registry` (each record is what was hashed and signed), `ledger`
 (each entry, and each follows the one before), `sessions` (every outcome has one earlier turn, no turn two), `traffic` (nothing
 is damaged). Up to `traffic` nothing but the stage is answered (readyz: 503 `restoring`), so the region counts as down. A
-database that cannot be read at all stops at its gate, or ends the program: people take the folder away, and the region comes back
-empty, as a standby.
+database that cannot be read stands at its gate and is asked again, or ends the program at once: where it never can be, people take
+the folder away, and the region comes back empty, as a standby.
 
 Running again
 -------------

@@ -151,6 +151,7 @@ class Replica:
             "behind": self._behind(now),
             "config_age_ms": (now - self._installed_ns) // 1_000_000,
             "quarantined": self._journal.quarantined,
+            "cut": self.restoration.cut if self.restoration else 0,
             "damaged": self.stage is not None,
             "restore": self.restoration.about() if self.restoration else None,
             "frames": self.frames.about() | {"refused": {"all": self.frames.refused.total(), **self.frames.refused}},

@@ -12,6 +12,7 @@ keys every entry would fail.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -29,6 +30,7 @@ __all__ = ["Restoration"]
 
 _T = TypeVar("_T")
 _CHUNK = 500
+_RETRY_S = 1.0
 
 
 class _Read(Protocol):
@@ -41,6 +43,7 @@ class Restoration:
     def __init__(self, region: str, seals: Seals | None, mutants: frozenset[str] = frozenset()) -> None:
         self.stage: str | None = "keys"
         self.why = ""
+        self.cut = 0  # entries
         self.passed: list[Wire] = []
         self._region = region
         self._seals = seals
@@ -56,15 +59,22 @@ class Restoration:
         return {"stage": self.stage, "why": self.why, "passed": self.passed}
 
     async def run(self, read: _Read, accept_cut: bool = False) -> None:
-        """Pass all gates up to `traffic`; return at one that people must open, with `why`. `accept_cut`: they opened that."""
-        try:
-            await self._run(read)
-            if accept_cut and self.stage == "traffic":
-                await read(lambda journal: journal.batch([Journal.mend]))
-                log("cut-accepted", region=self._region, why=self.why)
-                self.whole()
-        except Refused as refusal:
-            self._stand(str(refusal.facts.get("why", refusal.code)))
+        """Pass all gates up to `traffic`; return at one that people must open, with `why`. `accept_cut`: they opened that.
+
+        While the database does not answer, begin anew.
+        """
+        while True:
+            try:
+                await self._run(read)
+                if accept_cut and self.stage == "traffic":
+                    await read(lambda journal: journal.batch([Journal.mend]))
+                    log("cut-accepted", region=self._region, why=self.why)
+                    self.whole()
+                return
+            except Refused as refusal:
+                self._stand(str(refusal.facts.get("why", refusal.code)))
+            await asyncio.sleep(_RETRY_S)
+            self.stage, self.passed, self._began = "keys", [], time.monotonic()
 
     async def _run(self, read: _Read) -> None:
         if not self._trusts:
@@ -82,6 +92,7 @@ class Restoration:
             if bad is not None:
                 seq, why = bad
                 reached = await read(partial(_cut, seq))
+                self.cut += reached - seq + 1
                 self.why = f"{stage}: cut before entry {seq} of {reached}: {why}"
                 log("log-cut", region=self._region, stage=stage, seq=seq, reached=reached, why=why)
             self._pass(following)

@@ -136,7 +136,7 @@ ROWS: tuple[Row, ...] = (
         has="a log on disk passes gates in order (keys, registry, ledger, sessions, traffic) before it serves; caches begin"
         " empty, the job queue has no gate",
         experiments=("damaged-log",),
-        proofs=("durable", "sealed", "converged", "probe.quarantined.max"),
+        proofs=("durable", "sealed", "converged", "probe.cut.max"),
     ),
     Row(
         asked="A write-ahead log for what is critical; nothing lost, doubled or out of order",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.reference.channel import Refused
 from harness.reference.database import Sqlite
 from harness.reference.governor import Limits, RegionView, Route, decide
 from harness.reference.health import DOWN, UP
@@ -90,7 +91,7 @@ async def test_damage_is_cut_off_into_quarantine(tmp_path: Path, damage: str, se
     kept = seq - 1 - ("DELETE" in damage)
     assert told(replica) == ("traffic", kept, 9 - seq)
     assert replica.status()["restore"]["why"].startswith(why)
-    assert replica.status()["damaged"] and not replica.confirmed()
+    assert replica.status()["damaged"] and not replica.confirmed() and replica.status()["cut"] == 9 - seq
     assert {turn["value"] for turn in await replica.read(lambda j: j.fenced())} <= {"v1", "v2", "v3"}
     again = await restored(tmp_path / "log")  # a second start does not forget it
     assert told(again) == ("traffic", kept, 9 - seq) and not again.confirmed()
@@ -108,6 +109,27 @@ async def test_the_wrong_keys_cut_nothing(tmp_path: Path) -> None:
     for seals in (Seals("another"), None):
         assert told(await restored(tmp_path / "log", seals=seals)) == ("keys", 8, 0)
     assert told(await restored(tmp_path / "log")) == (None, 8, 0)
+
+
+async def test_a_database_that_does_not_answer_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.reference.restore._RETRY_S", 0.0)
+    filled(tmp_path / "log")
+    replica = Replica(
+        Journal(Sqlite(tmp_path / "log"), "eu", SEALS), ThreadPoolExecutor(1), "eu", Metrics(), frozenset()
+    )
+    assert replica.restoration is not None
+    answers, stood = iter([True, True, False]), []
+
+    async def read(question: Callable[[Journal], Any]) -> Any:
+        if next(answers, True):
+            return await replica.read(question)
+        assert replica.restoration is not None
+        stood.append(replica.restoration.stage)
+        raise Refused("journal_failed", why="down")
+
+    await replica.restoration.run(read)
+    assert stood == ["ledger"] and told(replica) == (None, 8, 0)
+    assert len(replica.restoration.passed) == 5
 
 
 async def test_without_a_root_nothing_is_signed_and_the_chain_alone_is_verified(tmp_path: Path) -> None:
