@@ -39,6 +39,7 @@ class Front(Protocol):
     up: Upstream
     mutants: frozenset[str]
     admission: Admission
+    admit_per_slot: float
     door: Door
     registry: Registry
     setup: Setup
@@ -76,6 +77,8 @@ class Desk:
             self.up.journal.hang_up()
             return failure(503, "no_progress", repr(exc), self.front.headers())
         await self._follow_registry(status["records"])
+        if self.front.admit_per_slot:
+            await self._follow_capacity()
         body = {"engine": token, "journal": status, "running": self.front.load, "mutants": sorted(self.mutants)}
         body["setup"] = self.front.setup.told()
         ready = token and status["confirmed"]
@@ -96,6 +99,19 @@ class Desk:
             log("rollout-concluded", because=concluded["because"], value=concluded["value"])
         except (Refused, CallError) as exc:
             log("rollout-unrecorded", why=repr(exc))
+
+    async def _follow_capacity(self) -> None:
+        """Let in what the engine can carry as it is now, so that what a surviving region lets in is what it can serve."""
+        url, timeout = f"{self.up.pool.own[0].url}/health", aiohttp.ClientTimeout(total=_PROBE_S)
+        try:
+            async with self.up.session.get(url, timeout=timeout) as reply:
+                slots = int((await reply.json())["slots"])
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError) as exc:
+            log("capacity-unknown", why=repr(exc))
+            return
+        if slots:
+            self.front.admission.limit = max(1, round(slots * self.front.admit_per_slot))
+            self.up.metrics.gauge("gw_admission_limit", self.front.admission.limit)
 
     async def _warm_up(self, template: str) -> None:
         """Have the engine compute what prompts of this template begin with, once, and before anyone waits for it."""
@@ -187,6 +203,7 @@ class Desk:
                 "unproven": UNPROVEN if self.up.pool.own[0].foreign else {},
                 "cooling": int(providers[0]["state"] != "closed"),  # whether the first provider is left alone
                 "refused": dict(self.front.admission.refused),
+                "admits": self.front.admission.limit,
                 "setup": self.front.setup.told(),
                 "cache": self.up.cache.about(),
                 "foreign_bytes": self.front.foreign_bytes,

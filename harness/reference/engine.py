@@ -22,6 +22,8 @@ from harness.reference.sse import DONE, write_event
 
 __all__ = ["Line", "Speed", "main"]
 
+_LONGEST_ORDER_MS = 3_600_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
@@ -250,11 +252,17 @@ class _Engine:
         )
 
     async def resize(self, request: web.Request) -> web.Response:
-        """Set how many answers are generated at once, as when hardware is lost or added. For drills."""
-        slots = int(request.query["slots"])
-        if slots < 1:
-            return failure(400, "bad_request", f"slots: expected at least 1, got {slots}")
-        self.line.resize(slots)
+        """Set how many answers are generated at once, as when hardware is lost or added; `after_ms` later, as orders arrive."""
+        try:
+            slots, after_ms = int(request.query["slots"]), float(request.query.get("after_ms", 0))
+        except (KeyError, ValueError) as exc:
+            return failure(400, "bad_request", f"expected slots and after_ms: {exc!r}")
+        if slots < 1 or not 0 <= after_ms <= _LONGEST_ORDER_MS:
+            return failure(400, "bad_request", f"slots: expected at least 1, got {slots}; after_ms: {after_ms:g}")
+        if after_ms:
+            asyncio.get_running_loop().call_later(after_ms / 1e3, self.line.resize, slots)
+        else:
+            self.line.resize(slots)
         return await self.health(request)
 
 

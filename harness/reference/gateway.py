@@ -77,6 +77,7 @@ class _Gateway:
         )
         self.admission = Admission(limit=args.admit, mutants=mutants)
         self.registry = up.registry
+        self.admit_per_slot: float = args.admit_per_slot
         self.key_root: str = args.key_root
         self.door = Door(self, up.metrics)
         self.foreign_bytes = 0  # of requests whose tenant belongs to another cell: must stay 0
@@ -256,6 +257,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--redis", metavar="URL", help="keep them in this Redis; else in this program's memory")
     parser.add_argument("--key-root", default="", help="the secret that clients' keys are derived from; none: no keys")
     parser.add_argument("--cell", default="", help="tenants whose name begins with another cell's are refused")
+    parser.add_argument("--admit-per-slot", type=float, default=0, help="follow what the engine can carry; 0: do not")
     parser.add_argument("--admit", type=int, default=160, help="turns under way at once; more are refused with 429")
     args = parser.parse_args(argv)
     if args.engine_model and (args.also or args.small):

@@ -40,6 +40,8 @@ __all__ = [
     "RESUME_FROM_ZERO",
     "RESUME_GAP",
     "RETRY_STORM",
+    "SCALES_LATE",
+    "SCALES_TO_AND_FRO",
     "SHALLOW_HEALTH",
     "SHEDS_BLINDLY",
     "SILENT_FALLBACK",
@@ -93,6 +95,8 @@ SYNCHRONOUS_TELEMETRY = "synchronous-telemetry"
 NO_LEDGER_KEY = "no-ledger-key"
 TRUSTS_NAMES = "trusts-names"
 COLD_STANDBY = "cold-standby"
+SCALES_LATE = "scales-late"
+SCALES_TO_AND_FRO = "scales-to-and-fro"
 FAILS_OPEN = "fails-open"
 BLIND_TO_DRIFT = "blind-to-drift"
 TAKES_ANY_FRAME = "takes-any-frame"
@@ -313,6 +317,16 @@ MUTANTS: dict[str, Mutant] = {
         what="asks nobody for a key at a gateway that has not served yet",
         experiment="role-matrix",
         expect="FAIL:probe.breaches.max",
+    ),
+    SCALES_LATE: Mutant(
+        what="orders capacity once work waits for it, and none for the standby before it serves",
+        experiment="rising-load",
+        expect="FAIL:probe.waiting-us.max",
+    ),
+    SCALES_TO_AND_FRO: Mutant(
+        what="gives capacity back the moment that less is needed",
+        experiment="rising-load",
+        expect="FAIL:probe.scale-flips.max",
     ),
     BLIND_TO_DRIFT: Mutant(
         what="never compares what the standby runs with to what the primary does",

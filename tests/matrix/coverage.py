@@ -52,7 +52,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Containers, orchestration, horizontal scale",
-        has="`compose-region-kill` kills containers; nothing scales",
+        has="`compose-region-kill` kills containers (not in this matrix); engines are scaled while they serve, no stream is dropped",
+        experiments=("rising-load",),
+        proofs=("probe.slots-us.max", "data_loss"),
     ),
     Row(
         asked="Models decoupled from hardware, moved between regions",
@@ -184,7 +186,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Rate limits that match the backup's capacity; shedding by priority",
-        has="an admission limit, of which the less urgent classes may use a part",
+        has="an admission limit, of which the less urgent classes may use a part; it follows what the engine can carry (`rising-load`)",
         experiments=("standby-overload",),
         proofs=("good", "probe.waiting.max"),
     ),
@@ -238,9 +240,10 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Forecast and elastic scaling; affinity; rebalancing",
-        has="the standby's engine is prepared for what is published; nothing scales, no affinity",
-        experiments=("cold-failover",),
-        proofs=("probe.met-cold.max",),
+        has="capacity is ordered by a forecast, before it is needed; the standby grows with the region it stands by for, and is"
+        " prepared for what is published; no affinity",
+        experiments=("rising-load", "cold-failover"),
+        proofs=("recovery_time",),
     ),
     Row(
         asked="Switching traffic and promoting the standby, practised",
@@ -312,7 +315,7 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D09": ("version skew", ("prompt-published",), "templates; sessions are not pinned to a release"),
     "D10": ("lost acknowledgement", ("lost-ack",), "no bill to compare with"),
     "D11": ("failback and flapping", ("region-flap", "switch-over"), "by an operator, at once: no ramp"),
-    "D12": ("backlog drain", ("backlog",), "apart from interactive load"),
+    "D12": ("backlog drain", ("backlog", "rising-load"), "the backlog is apart from interactive load"),
     "D13": ("control plane loss", ("controller-loss",), "controller and collector; no break-glass"),
     "D14": ("DNS failover", ("names-wrong",), "the edges are the resolvers, one class of them"),
     "D15": ("slow brownout", ("providers-out", "slow-link"), "no share that shifts with slowness"),
