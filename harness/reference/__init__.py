@@ -39,8 +39,9 @@ reads. Then it joins: a new epoch with sync = both. From that moment every entry
 holds all that counted before, it becomes promotable. It stays the standby until an operator
 says otherwise (`POST /v1/switch`): the role then goes to a promotable region that is up, in a new epoch, as in a promotion.
 
-*Capacity.* A scaler (`scaling.py`) orders slots of the engines by what they will need when the order arrives; the standby is kept as
-large as the largest, and a gateway lets in what its engine can carry (`--admit-per-slot`). Without the scaler capacity stays as it is.
+*Capacity.* A scaler (`scaling.py`) orders slots of the engines by what they will need when the order arrives; the standby is kept
+as large as the largest, and a gateway lets in what its engine can carry (`--admit-per-slot`). Without the scaler capacity stays as
+it is.
 
 *Drift.* What a gateway runs with, apart from names and places (`setup.py`), is told with each probe. Where the standby's differs
 from the primary's, that is an event and stands in `/v1/about`, and no operator can switch to it. A promotion goes on all the same:

@@ -52,7 +52,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Containers, orchestration, horizontal scale",
-        has="`compose-region-kill` kills containers (not in this matrix); engines are scaled while they serve, no stream is dropped",
+        has="`compose-region-kill` kills containers (not in this matrix); engines are scaled while they serve",
         experiments=("rising-load",),
         proofs=("probe.slots-us.max", "data_loss"),
     ),
@@ -186,7 +186,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Rate limits that match the backup's capacity; shedding by priority",
-        has="an admission limit, of which the less urgent classes may use a part; it follows what the engine can carry (`rising-load`)",
+        has="an admission limit, of which the less urgent classes may use a part; in `rising-load` it follows the engine",
         experiments=("standby-overload",),
         proofs=("good", "probe.waiting.max"),
     ),
