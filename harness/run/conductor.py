@@ -268,7 +268,7 @@ class Conductor:
             prober_timeout_ns=load.prober.timeout_ns if load.prober else None,
             workers=load.workers,
             origin_ns=self.clock.origin_ns,
-            start_at_ns=self.clock.now_ns() + SECOND_NS,
+            start_at_ns=self.clock.now_ns(),  # at once when all are armed: the warm-up is as long as it says
             out_dir=str(self.run_dir.ops),
             surge_factor=surge_factor(self.plan.faults),
             crew=load.crew,

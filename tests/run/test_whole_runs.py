@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InjectError
+from harness.history.history import History
 from harness.proxy.client import revive_links
 from harness.run.journal import JournalView
 from harness.run.process import is_alive
@@ -92,6 +93,9 @@ def test_a_killed_region_is_measured_judged_and_put_back(tmp_path: Path) -> None
     assert result["measures"]["recovery"]["state"] == "recovered", result["measures"]["recovery"]
     for name in ("plan.json", "events.jsonl", "undo.jsonl", "report.html", "junit.xml", "summary.md", "manifest.json"):
         assert (run / name).stat().st_size > 0, name
+    history = History.read(run)
+    warmup, first = history.phase("warmup"), history.ops.where(history.ops.is_("phase", "load")).ints("intended_ns")[0]
+    assert warmup is not None and 0 <= first - warmup[0] < 500_000_000, "the load is there from the warm-up on"
     journal = JournalView.read(run / "undo.jsonl")
     assert journal.closed
     assert left_of(journal) == []
