@@ -69,6 +69,7 @@ ALLOWED = {
     "POST /admin/setup": {"operator"},
     "GET /v1/quarantine": {"operator"},
     "GET /v1/refusals": {"operator"},
+    "GET /v1/billing": {"operator"},
     "GET /v1/journal/digest": {"operator", "control"},
     "POST /internal/config": {"control"},
     "GET /v1/about": {"tenant", "operator", "control", "stranger", "nobody"},

@@ -14,12 +14,13 @@ from harness.reference.channel import CallError, Refused, Wire
 from harness.reference.foreign import ALONE, UNPROVEN
 from harness.reference.journal import Config
 from harness.reference.mutants import COLD_STANDBY, STALE_CREDENTIALS
-from harness.reference.oracle import PINS
+from harness.reference.oracle import PINS, split
 from harness.reference.program import failure, log
 from harness.reference.registry import Registry, problem
 from harness.reference.roles import Door
 from harness.reference.setup import Setup
 from harness.reference.turns import Upstream
+from harness.reference.usage import ACCOUNT, Bill, reconcile
 
 __all__ = ["Desk", "Front"]
 
@@ -240,6 +241,25 @@ class Desk:
 
     async def quarantine(self, _request: web.Request) -> web.Response:
         return await self._ask_journal("quarantine", {})
+
+    async def billing(self, _request: web.Request) -> web.Response:
+        """The log's bills against what providers charged this gateway for; 503 when one of them does not say."""
+        ledgers, blind, timeout = [], [], aiohttp.ClientTimeout(total=_READ_S)
+        for provider in self.up.pool.providers:
+            try:
+                url, headers = f"{provider.url}/v1/usage", {ACCOUNT: self.up.account}
+                async with self.up.session.get(url, headers=headers, timeout=timeout) as reply:
+                    ledgers.append((await reply.json())["charges"])
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError):
+                blind.append(provider.name)
+        if blind:
+            return failure(503, "blind", f"no account of charges from {', '.join(blind)}", self.front.headers())
+        try:
+            found = await self.up.journal.call("bills", {}, _READ_S)
+        except (Refused, CallError) as exc:
+            return failure(503, "journal_unreachable", repr(exc), self.front.headers())
+        bills = [Bill(idem=idem, billed=billed, said=len(split(answer))) for idem, billed, answer in found["bills"]]
+        return web.json_response(reconcile(bills, ledgers, self.up.attempts), headers=self.front.headers())
 
     async def adopt(self, request: web.Request) -> web.Response:
         try:

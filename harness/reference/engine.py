@@ -19,6 +19,7 @@ from harness.reference.mutants import SLOWER_TOKENS, ZOMBIES
 from harness.reference.oracle import PINS, SMALL, Basis, Pins
 from harness.reference.program import failure, flags, metrics_page, mutants_of, run_program
 from harness.reference.sse import DONE, write_event
+from harness.reference.usage import ACCOUNT, Charges
 
 __all__ = ["Line", "Speed", "main"]
 
@@ -118,6 +119,7 @@ class _Engine:
         self.warm: dict[str, asyncio.Task[None]] = {}  # templates whose shared beginning is in the cache, or under way
         self.met_cold = 0  # answers that had to wait for it
         self.deaf = deaf  # to clients that hang up
+        self.charges = Charges()
 
     def job(self, body: Mapping[str, Any]) -> _Job:
         """The work asked for; raises ValueError when the request makes no sense, LookupError for other revisions."""
@@ -197,6 +199,7 @@ class _Engine:
         await response.prepare(request)
         due = time.monotonic()
         step = self.speed.first_s
+        charged = self.charges.begin(request.headers)
         for start in range(job.start, job.count, self.speed.per_event):
             end = min(start + self.speed.per_event, job.count)
             pause = step + (self.speed.step_s + self.speed.per_running_s * (self.running - 1)) * (end - start)
@@ -204,6 +207,8 @@ class _Engine:
             due += pause
             await asyncio.sleep(due - time.monotonic())  # against the schedule: late wake-ups do not add up
             self.metrics.observe("vllm:inter_token_latency_seconds", pause / (end - start))
+            if charged is not None:
+                charged[1] += end - start
             try:
                 await response.write(write_event(self._chunk(job, {"content": job.text(start, end)}, None)))
             except ConnectionError:
@@ -217,9 +222,12 @@ class _Engine:
 
     async def _whole(self, request: web.Request, job: _Job, prompt_tokens: int) -> web.StreamResponse:
         tokens = job.count - job.start
+        charged = self.charges.begin(request.headers)
         await asyncio.sleep(
             self.speed.first_s + (self.speed.step_s + self.speed.per_running_s * (self.running - 1)) * tokens
         )
+        if charged is not None:
+            charged[1] += tokens
         message = {"role": "assistant", "content": job.text(job.start, job.count)}
         self.metrics.count("vllm:generation_tokens_total", tokens)
         self.metrics.count("vllm:request_success_total", finished_reason=job.finish)
@@ -235,6 +243,10 @@ class _Engine:
             "id": job.id, "object": "chat.completion.chunk", "created": 0, "model": job.basis.pins.model,
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         }  # fmt: skip
+
+    async def usage(self, request: web.Request) -> web.Response:
+        """What the account that asks was charged for each key: requests and tokens."""
+        return web.json_response({"charges": self.charges.of.get(request.headers.get(ACCOUNT, ""), {})})
 
     async def models(self, _request: web.Request) -> web.Response:
         model = {"id": self.pins.model, "object": "model", "created": 0, "owned_by": "genai"}
@@ -304,6 +316,7 @@ async def _build(
     app.router.add_post("/v1/chat/completions", engine.chat)
     app.router.add_post("/admin/resize", engine.resize)
     app.router.add_get("/v1/models", engine.models)
+    app.router.add_get("/v1/usage", engine.usage)
     for path in ("/health", "/livez", "/readyz"):
         app.router.add_get(path, engine.health)
     app.router.add_get("/metrics", metrics_page(metrics))

@@ -301,6 +301,7 @@ async def _build(
         registry=Registry(mutants),
         journal=journal,
         metrics=metrics,
+        account=f"{args.name}.{uuid.uuid4().hex[:8]}",  # of this process: its list of attempts ends with it
         mutants=mutants,
         engine_silent_s=silent_s,
     )
@@ -319,6 +320,7 @@ async def _build(
     app.router.add_get("/v1/registry", desk.published)
     app.router.add_post("/v1/registry/{name}", desk.publish)
     app.router.add_get("/v1/models", desk.models)
+    app.router.add_get("/v1/billing", desk.billing)
     app.router.add_get("/v1/sessions/{id}", desk.session)
     app.router.add_get("/v1/journal/{op}", desk.journal)
     app.router.add_get("/v1/quarantine", desk.quarantine)

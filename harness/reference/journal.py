@@ -367,6 +367,10 @@ class Journal:
             )  # fmt: skip
         return turns
 
+    def outcomes(self, until: int) -> list[tuple[str, str]]:
+        """Key and body of each outcome with seq up to `until`, in log order."""
+        return self._db.run("SELECT idem, body FROM log WHERE kind = 'outcome' AND seq <= ? ORDER BY seq", (until,))
+
     def exported(self) -> Iterator[str]:
         """The whole log as JSON lines, unverified: what was hashed, its hash, and by whose clock it was written."""
         for *hashed, prev, digest, sig in self.rows("seq > 0"):

@@ -59,6 +59,8 @@ class _Server:
                 return await self.session(str(body["session"]))
             case "digest":
                 return await self.digest()
+            case "bills":
+                return await self.bills()
             case "keys":
                 return self.keys()
             case "quarantine":
@@ -91,6 +93,17 @@ class _Server:
         self._confirm()
         seq, digest, config = await self.replica.read(lambda j: (j.last_seq, j.last_hash, j.config))
         return {"region": self.replica.region, "seq": seq, "digest": digest, "epoch": config.epoch if config else 0}
+
+    async def bills(self) -> Wire:
+        """Of each turn that counts its key, the tokens it is billed for, and its answer."""
+        self._confirm()
+        until = self.replica.committed()
+        outcomes = await self.replica.read(lambda journal: journal.outcomes(until))
+        bills = []
+        for idem, text in outcomes:
+            body = json.loads(text)
+            bills.append([idem, body["usage"].get("completion_tokens", 0), body["answer"]])
+        return {"bills": bills}
 
     def keys(self) -> Wire:
         """The public keys of the regions that this log is of; none when nothing is signed."""

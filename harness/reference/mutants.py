@@ -13,6 +13,7 @@ __all__ = [
     "ACK_BEFORE_FSYNC",
     "ACK_BEFORE_REPLICATE",
     "ASKS_EACH_TIME",
+    "BILLS_EACH_ATTEMPT",
     "BLIND_TO_DRIFT",
     "COLD_STANDBY",
     "EAGER_FAILBACK",
@@ -61,6 +62,7 @@ __all__ = [
 ACK_BEFORE_FSYNC = "ack-before-fsync"
 ACK_BEFORE_REPLICATE = "ack-before-replicate"
 ASKS_EACH_TIME = "asks-each-time"
+BILLS_EACH_ATTEMPT = "bills-each-attempt"
 EAGER_FAILBACK = "eager-failback"
 FAKE_DONE = "fake-done"
 HAIR_TRIGGER = "hair-trigger"
@@ -312,6 +314,11 @@ MUTANTS: dict[str, Mutant] = {
         experiment="cold-failover",
         expect="FAIL:probe.met-cold.max",
         kin="M30",
+    ),
+    BILLS_EACH_ATTEMPT: Mutant(
+        what="bills a turn once for each time a provider was asked for it",
+        experiment="charged-twice",
+        expect="FAIL:probe.overbilled.last",
     ),
     FAILS_OPEN: Mutant(
         what="asks nobody for a key at a gateway that has not served yet",

@@ -32,6 +32,7 @@ TABLE: Mapping[tuple[str, str], frozenset[str]] = {
     ("POST", "/admin/wipe"): frozenset({"operator"}),
     ("POST", "/admin/setup"): frozenset({"operator"}),
     ("GET", "/v1/quarantine"): frozenset({"operator"}),
+    ("GET", "/v1/billing"): frozenset({"operator"}),
     ("GET", "/v1/refusals"): frozenset({"operator"}),
     ("GET", "/v1/journal/{op}"): frozenset({"operator", "control"}),
     ("POST", "/internal/config"): frozenset({"control"}),

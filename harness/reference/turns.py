@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +21,12 @@ from harness.reference.cache import Cache, Kept
 from harness.reference.channel import Channel, Lost, Refused, Unreachable
 from harness.reference.foreign import ALONE, UNPROVEN, Words, question
 from harness.reference.metrics import Metrics
-from harness.reference.mutants import EMPTY_IS_FINE, RETRY_STORM, SILENT_FALLBACK, ZOMBIES
+from harness.reference.mutants import BILLS_EACH_ATTEMPT, EMPTY_IS_FINE, RETRY_STORM, SILENT_FALLBACK, ZOMBIES
 from harness.reference.oracle import PINS
 from harness.reference.providers import Pool, Provider, advised_s
 from harness.reference.registry import Registry
 from harness.reference.sse import read_events
+from harness.reference.usage import ACCOUNT, KEY
 
 __all__ = ["ENGINE_SILENT_S", "Ask", "Failed", "Running", "Upstream", "run_dry", "run_turn"]
 
@@ -119,6 +121,8 @@ class Upstream:
     registry: Registry
     journal: Channel
     metrics: Metrics
+    account: str = ""  # as whose the providers charge
+    attempts: Counter[str] = field(default_factory=Counter)  # requests to providers for each key
     mutants: frozenset[str] = frozenset()
     engine_silent_s: float | None = ENGINE_SILENT_S  # an engine that sends nothing for so long has failed
 
@@ -194,6 +198,8 @@ async def _outcome(turn: Running, up: Upstream) -> dict[str, Any]:
     sha = oracle.text_sha(text)
     if turn.answer_sha is not None and sha != turn.answer_sha:
         raise _TurnFailedError(502, "answer_mismatch", f"answer is {sha}, the engine announced {turn.answer_sha}")
+    if BILLS_EACH_ATTEMPT in up.mutants:
+        usage = {name: count * max(1, up.attempts[ask.idem]) for name, count in usage.items()}
     body = {"answer": text, "answer_sha": sha, "finish": finish, "usage": usage, "model": turn.model}
     place = await _commit(up, "finish", {"idem": ask.idem, "ref": turn.seq, "body": body})
     turn.epoch, turn.degraded = place["epoch"], place["degraded"]
@@ -296,10 +302,12 @@ async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tupl
         turn.model = provider.foreign
         body = question(provider.foreign, ask.messages, ask.seed, ask.max_tokens, ask.guided)
     turn.asked += 1
+    up.attempts[ask.idem] += 1
     up.metrics.count("gw_attempts_total", provider=provider.name)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ENGINE_CONNECT_S, sock_read=up.engine_silent_s)
     try:
-        url, headers = f"{provider.url}/v1/chat/completions", ALONE if provider.foreign else None
+        url = f"{provider.url}/v1/chat/completions"
+        headers = ALONE if provider.foreign else {ACCOUNT: up.account, KEY: ask.idem}
         async with up.session.post(url, json=body, headers=headers, timeout=timeout) as reply:
             if reply.status != 200:
                 up.pool.failed(provider, advised_s(reply.headers.get("retry-after"), time.time()))

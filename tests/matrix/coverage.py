@@ -162,8 +162,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Replay that resumes exactly where it stopped",
-        has="idempotency keys; stored outcomes; streams resumed by token",
-        experiments=("stream-cut", "provider-brownout", "lost-ack"),
+        has="idempotency keys; stored outcomes; streams resumed by token; each turn billed once, and every charge explained",
+        experiments=("stream-cut", "provider-brownout", "lost-ack", "charged-twice"),
         proofs=("exactly-once", "session-order"),
     ),
     Row(
@@ -313,7 +313,7 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "D07": ("429 storm", ("provider-throttled",), "Retry-After in seconds and absent; no 402"),
     "D08": ("poison configuration", ("bad-config", "drift"), "no oscillation, no delayed poison"),
     "D09": ("version skew", ("prompt-published",), "templates; sessions are not pinned to a release"),
-    "D10": ("lost acknowledgement", ("lost-ack",), "no bill to compare with"),
+    "D10": ("lost acknowledgement", ("lost-ack", "charged-twice"), ""),
     "D11": ("failback and flapping", ("region-flap", "switch-over"), "by an operator, at once: no ramp"),
     "D12": ("backlog drain", ("backlog", "rising-load"), "the backlog is apart from interactive load"),
     "D13": ("control plane loss", ("controller-loss",), "controller and collector; no break-glass"),
