@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.faults.http_link import HttpFault, HttpParams
 from harness.model.catalog import FaultKind
@@ -14,10 +15,20 @@ __all__ = ["KIND", "HttpError", "HttpErrorParams"]
 
 
 class HttpErrorParams(HttpParams):
-    """`status` 400 to 599; `retry_after` goes into the header of that name, absent when 0; `ratio` of the requests."""
+    """`status` 400 to 599; `retry_after` goes into the header of that name, absent when 0; `ratio` of the requests.
+
+    `retry_after_as`: in seconds, or as a date, which has whole seconds.
+    """
 
     status: int = Field(default=503, ge=400, le=599)
     retry_after: Duration = Field(default=0)
+    retry_after_as: Literal["seconds", "date"] = "seconds"
+
+    @model_validator(mode="after")
+    def _a_date_of_something(self) -> HttpErrorParams:
+        if self.retry_after_as == "date" and not self.retry_after:
+            raise ValueError("retry_after_as: expected retry_after beside it, such as '2s'")
+        return self
 
 
 class HttpError(HttpFault):
@@ -30,7 +41,11 @@ class HttpError(HttpFault):
         self.params = params
 
     def toxic(self) -> tuple[str, Mapping[str, int | float]]:
-        return "http_error", {"status": self.params.status, "retry_after": self.params.retry_after // 1_000_000}
+        return "http_error", {
+            "status": self.params.status,
+            "retry_after": self.params.retry_after // 1_000_000,
+            "as_date": int(self.params.retry_after_as == "date"),
+        }
 
 
 KIND = FaultKind(

@@ -6,17 +6,20 @@ back the pool names whom to ask next, a smaller model last.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from harness.reference.mutants import IGNORES_RETRY_AFTER, NEVER_HALF_OPENS, RETRY_STORM
 
-__all__ = ["Pool", "Provider", "advised_s"]
+__all__ = ["UNFUNDED_S", "Pool", "Provider", "advised_s"]
 
 _FIRST_S, _LONGEST_S = 0.5, 4.0  # cooldown without advice: doubled with each failure in a row
 _ADVISED_MOST_S = 30.0
+UNFUNDED_S = 30.0
+"""Cooldown of a provider that says 402: its account is empty, and no request will fill it."""
 _TRIAL_S = 2.0  # a trial that has not been heard of for so long is over
 
 
@@ -41,18 +44,22 @@ class Provider:
         return {"name": self.name, "model": self.model, "state": state, "cool_s": max(0.0, self.cool_until - now)}
 
 
-def advised_s(text: str | None, now_unix: float) -> float | None:
-    """Seconds to wait by a Retry-After header, which holds seconds or an HTTP date; None without one that makes sense."""
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
+def advised_s(headers: Mapping[str, str], now_unix: float) -> float | None:
+    """Seconds to wait by Retry-After-Ms, else by Retry-After, which holds seconds or an HTTP date; None without one that
+    makes sense. 30 s at most.
+    """
+    for name, second in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        text = headers.get(name, "")
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - now_unix
+            seconds = float(text) * second
         except ValueError:
-            return None
-    return min(max(0.0, seconds), _ADVISED_MOST_S)
+            try:
+                seconds = parsedate_to_datetime(text).timestamp() - now_unix
+            except ValueError:
+                continue
+        if not math.isnan(seconds):
+            return min(max(0.0, seconds), _ADVISED_MOST_S)
+    return None
 
 
 class Pool:

@@ -115,6 +115,13 @@ async def test_conformance(kind: str, world: World) -> None:
     assert set(after) == {f"200 {whole}"}, "after the revert every answer is whole"
 
 
+def test_a_date_needs_a_time_to_come() -> None:
+    with pytest.raises(ValueError, match="retry_after_as: expected retry_after"):
+        made("http-error", {"retry_after_as": "date"})
+    named, attributes = made("http-error", {"retry_after_as": "date", "retry_after": "2s"}).toxic()
+    assert (named, attributes) == ("http_error", {"status": 503, "retry_after": 2000, "as_date": 1})
+
+
 @pytest.mark.live
 async def test_the_witness_states_the_share_that_was_seen(world: World) -> None:
     injector = made("http-error", {"status": 503})

@@ -310,7 +310,7 @@ DRILLS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("stream-cut", "stream-faults", "stream-matrix", "clients-leave"),
         "twelve shapes, four of them at three positions",
     ),
-    "D07": ("429 storm", ("provider-throttled",), "Retry-After in seconds and absent; no 402"),
+    "D07": ("429 storm", ("provider-throttled",), "Retry-After in seconds, as a date and absent; 402 at the fallback"),
     "D08": ("poison configuration", ("bad-config", "drift"), "no oscillation, no delayed poison"),
     "D09": ("version skew", ("prompt-published",), "templates; sessions are not pinned to a release"),
     "D10": ("lost acknowledgement", ("lost-ack", "charged-twice"), ""),

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -91,6 +92,16 @@ def test_an_error_is_answered_in_the_providers_place_and_the_connection_lives_on
         assert ask(connection, "/echo", "POST", b"seen again")[2] == b"seen again"
         assert api.link("a")["sent_bytes"]["upstream"] - before < 200, "what was answered here never went there"
         assert api.link("a")["connections"]["total"] == 1
+
+
+def test_when_to_try_again_may_be_a_date(api, link):
+    with connected(link) as connection:
+        api.toxic("a", "http_error", status=429, retry_after=5000, as_date=1)
+        before = time.time()
+        _, fields, _ = ask(connection)
+        at = parsedate_to_datetime(fields["Retry-After"]).timestamp()
+        assert before + 5 <= at <= time.time() + 6, "never earlier than asked for; a date has whole seconds"
+        assert "Retry-After-Ms" not in fields
 
 
 @pytest.mark.parametrize(

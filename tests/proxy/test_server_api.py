@@ -345,7 +345,7 @@ def test_options_beyond_toxiproxy(api):
     assert changed["blackstart"] == {"http": True, "mirror_refusal": True, "tls": False}
     answer = api.call("POST", "/proxies/a/toxics", {"type": "http_error", "stream": "upstream"})
     assert answer.text == error("http_error acts on answers: its stream can only be downstream", 400)
-    assert api.toxic("a", "http_error")["attributes"] == {"status": 503, "retry_after": 0}
+    assert api.toxic("a", "http_error")["attributes"] == {"status": 503, "retry_after": 0, "as_date": 0}
     api.proxy("b", "127.0.0.1:1")
     answer = api.call("POST", "/proxies/b/toxics", {"type": "http_error"})
     assert answer.text == error("http_error acts on HTTP, and this proxy was made without the option http", 400)

@@ -99,20 +99,23 @@ def test_mutants_of_the_pool_do_what_they_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
+    ("headers", "seconds"),
     [
-        (None, None),
-        ("3", 3.0),
-        ("0.25", 0.25),
-        ("-4", 0.0),
-        ("900", 30.0),
-        ("soon", None),
-        ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ({}, None),
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after": "-4"}, 0.0),
+        ({"retry-after": "900"}, 30.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "Thu, 01 Jan 1970 00:16:50 GMT"}, 10.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+        ({"retry-after": "1", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "2", "retry-after-ms": "soon"}, 2.0),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
-    assert advised_s(text, 1000.0) == seconds
+def test_retry_after_is_seconds_or_a_date_or_milliseconds(headers: dict[str, str], seconds: float | None) -> None:
+    assert advised_s(headers, 1000.0) == seconds
 
 
 def test_the_less_urgent_are_refused_first() -> None:

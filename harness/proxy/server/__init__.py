@@ -21,7 +21,7 @@ Beyond Toxiproxy:
   listener is closed and the upstream is tried every 25 ms; the client that found out is reset before a byte is read.
   Without it (the default), clients are accepted and then reset, where Toxiproxy accepts and closes.
 - Option `http`: connections carry HTTP/1 and may have HTTP toxics, which act per request and count as downstream:
-  `http_error` {status, retry_after ms}, `empty_reply`, `slow_first_byte` {delay ms}, `stall_stream`, `cut_stream`,
+  `http_error` {status, retry_after ms, as_date 0 or 1}, `empty_reply`, `slow_first_byte` {delay ms}, `stall_stream`, `cut_stream`,
   `truncate_stream`, `in_band_error` {after_chunks each}, `garble` {bytes}. Toxicity is the share of requests, drawn from
   the seed, the link, the type and how many requests met the toxic before. A request keeps the toxics that stood when it
   began. Without any, bytes pass as they came; what is not HTTP/1 (an upgrade, another protocol) passes in any case.

@@ -7,8 +7,11 @@ never gets there, or sees the answer go by piece by piece and may change, hold, 
 from __future__ import annotations
 
 import json
+import math
 import random
+import time
 from collections.abc import Mapping
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import ClassVar, Protocol
 
@@ -59,14 +62,16 @@ class Effect(Fields):
 
 
 class HttpError(Effect):
-    """`http_error`: answers with `status`, and after how many ms to try again unless that is 0."""
+    """`http_error`: answers with `status`, and after how many ms to try again unless that is 0; `as_date` 1: as a date."""
 
-    fields: ClassVar[Mapping[str, int]] = {"status": 503, "retry_after": 0}
+    fields: ClassVar[Mapping[str, int]] = {"status": 503, "retry_after": 0, "as_date": 0}
 
     def reply(self) -> tuple[int, dict[str, str], bytes] | None:
         status, wait_ms = self.toxic.attributes["status"], self.toxic.attributes["retry_after"]
         fields = {"Content-Type": "application/json"}
-        if wait_ms > 0:
+        if wait_ms > 0 and self.toxic.attributes["as_date"]:
+            fields["Retry-After"] = formatdate(math.ceil(time.time() + wait_ms / 1e3), usegmt=True)
+        elif wait_ms > 0:
             fields["Retry-After"] = str(-(-wait_ms // 1000))
             if wait_ms % 1000:
                 fields["Retry-After-Ms"] = str(wait_ms)
