@@ -99,6 +99,14 @@ A turn's entry holds its request, so that it can be run again: `POST /v1/chat/co
 gateway generates the answer and journals nothing. `GET /v1/journal/export` at a journal hands out its whole log, for
 whoever wants to verify the chain.
 
+Bills
+-----
+A turn's bill is the usage in its outcome, and so is there once for each turn that counts. A request to an engine names
+its turn and the account that pays; the engine charges for every token that it generates, read or not, and tells (`GET
+/v1/usage`). A gateway keeps how often it asked for each turn, and holds the three against each other (`GET
+/v1/billing`). The engine's ledger and the gateway's list last as long as their processes; an account is a gateway's
+process, so that none is held to another's list.
+
 What reaches clients
 --------------------
 x-served-by, x-region, x-epoch, x-attempts, x-answer-sha, and x-degraded or x-cached where they apply. The last chunk

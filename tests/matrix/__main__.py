@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports" / "truth"
 DOCS = ROOT / "docs"
 PROOFS = DOCS / "truth.jsonl"  # kept with the code: what was proven where cannot be asked of a fresh clone otherwise
-STACKS = ("genai", "genai-disks", "genai-jobs", "genai-roles", "genai-scaled", "genai-small")
+STACKS = ("genai", "genai-billed", "genai-disks", "genai-jobs", "genai-roles", "genai-scaled", "genai-small")
 NIGHTLY = ("D01", "D02", "D04", "D05", "D06", "D10")
 _RUN_S, _UNDO_S = 300, 60
 
