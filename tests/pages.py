@@ -175,7 +175,13 @@ def running_chromium(program: str, profile: Path) -> Iterator[Path]:
         "--remote-debugging-port=0",
     ]
     command = ["timeout", "230", program, *flags, f"--user-data-dir={profile}", "about:blank"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"TMPDIR": str(profile)},  # killed, it leaves there what it would have removed
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         yield profile / "DevToolsActivePort"
     finally:

@@ -89,7 +89,7 @@ async def test_a_turn_that_was_asked_for_again_is_billed_once(make_stack: Make, 
 async def test_what_a_provider_charged_is_not_guessed(make_stack: Make) -> None:
     stack = await make_stack()
     url = stack.url("gateway-us") + "/v1/billing"
-    assert (await stack.get(url))[0] == 200
+    await stack.until(url, lambda status, _: status == 200)
     stack.signal(["engine-us"], signal.SIGKILL)
     status, body = await stack.get(url)
     assert status == 503 and "own" in body["error"]["message"]

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError, UnsafeError
-from harness.plan.make import make_plan
-from harness.registry import catalog
-from harness.spec.load import load_experiment
+from tests.spec.small import planned_on
 
 STACK = """
 version: 1
@@ -23,29 +21,10 @@ links: {web-db: {from: web, to: "db:http"}}
 drillable: [web, db, edge, "link:*"]
 entry: "http://${addr:edge.http}"
 """
-EXPERIMENT = """
-version: 1
-kind: experiment
-name: e
-title: t
-hypothesis: h
-stack: s.yaml
-load: {profile: http, arrival: {rate: 20/s}, timeout: 2s, with: {path: /}}
-steady_state: {for: 5s, require: ["good >= 99%"]}
-recovered_when: "good >= 99% for 3s"
-observe: 10s
-blast_radius: {regions: 2, share: 100%}
-timeline:
-  - FAULT
-objectives: [recovery_time <= 5s]
-"""
 
 
 def planned(folder: Path, fault: str, ports: str = "{http: 8080}"):
-    (folder / "s.yaml").write_text(STACK.replace("PORTS", ports))
-    (folder / "e.yaml").write_text(EXPERIMENT.replace("FAULT", fault))
-    loaded = load_experiment(folder / "e.yaml", catalog=catalog(), env={})
-    return make_plan(loaded.value, catalog())
+    return planned_on(folder, STACK.replace("PORTS", ports), fault)
 
 
 def refused(folder: Path, fault: str, **more: str) -> str:

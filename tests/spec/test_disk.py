@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError, UnsafeError
-from harness.plan.make import make_plan
 from harness.registry import catalog
 from harness.run.able import require_able
-from harness.spec.load import load_experiment
+from tests.spec.small import planned_on
 
 STACK = """
 version: 1
@@ -24,28 +23,11 @@ instances:
 drillable: [db, web]
 entry: "http://${addr:web.http}"
 """
-EXPERIMENT = """
-version: 1
-kind: experiment
-name: e
-title: t
-hypothesis: h
-stack: s.yaml
-load: {profile: http, arrival: {rate: 20/s}, timeout: 2s, with: {path: /}}
-steady_state: {for: 5s, require: ["good >= 99%"]}
-recovered_when: "good >= 99% for 3s"
-observe: 10s
-blast_radius: {regions: 2, share: 100%}
-timeline:
-  - {fault: kill, mode: power, on: {instance: db}, for: 8s}
-objectives: [recovery_time <= 5s]
-"""
+POWER = "{fault: kill, mode: power, on: {instance: db}, for: 8s}"
 
 
-def planned(folder: Path, stack: str = STACK, experiment: str = EXPERIMENT):
-    (folder / "s.yaml").write_text(stack)
-    (folder / "e.yaml").write_text(experiment)
-    return make_plan(load_experiment(folder / "e.yaml", catalog=catalog(), env={}).value, catalog())
+def planned(folder: Path, stack: str = STACK, fault: str = POWER):
+    return planned_on(folder, stack, fault)
 
 
 def test_the_plan_says_what_a_power_cut_takes(tmp_path: Path) -> None:
@@ -58,9 +40,9 @@ def test_the_plan_says_what_a_power_cut_takes(tmp_path: Path) -> None:
 
 
 def test_power_needs_a_disk_or_the_word_that_there_is_none(tmp_path: Path) -> None:
-    cut = EXPERIMENT.replace("instance: db", "instance: web")
+    cut = POWER.replace("instance: db", "instance: web")
     with pytest.raises(UnsafeError, match="kill cannot be had on web") as told:
-        planned(tmp_path, experiment=cut)
+        planned(tmp_path, fault=cut)
     assert str(told.value.remedy).startswith("give web a file system of its own in the stack file (`disk: 64MB`, root)")
     plan = planned(tmp_path, STACK.replace("{http: 8081}}", "{http: 8081}, disk: none}"), cut)
     assert plan.experiment.stack.instances["web"].disk_bytes == 0

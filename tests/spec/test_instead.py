@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError
-from harness.registry import catalog
-from harness.spec.load import load_experiment
-from tests.spec.test_container_documents import EXPERIMENT, STACK
+from tests.spec.small import planned_on
+from tests.spec.test_container_documents import STACK
 
 
 @pytest.mark.parametrize(
@@ -32,10 +31,7 @@ from tests.spec.test_container_documents import EXPERIMENT, STACK
 def test_a_name_that_is_not_there_says_what_is(
     tmp_path: Path, host: str, fault: str, message: str, remedy: str
 ) -> None:
-    (tmp_path / "s.yaml").write_text(STACK.replace("PORTS", "{sql: 5432}").replace("{process: [edge]}", host))
-    path = tmp_path / "e.yaml"
-    path.write_text(EXPERIMENT.replace("FAULT", fault))
     with pytest.raises(SpecError) as caught:
-        load_experiment(path, catalog=catalog())
+        planned_on(tmp_path, STACK.replace("PORTS", "{sql: 5432}").replace("{process: [edge]}", host), fault)
     said = [(problem.message, problem.help or "") for problem in caught.value.problems]
     assert any(told == message and remedy in help_ for told, help_ in said), said

@@ -9,10 +9,9 @@ import pytest
 
 from harness.errors import SpecError, UnsafeError
 from harness.model.plan import CutEnd
-from harness.plan.make import make_plan
 from harness.registry import catalog
 from harness.run.able import require_able
-from harness.spec.load import load_experiment
+from tests.spec.small import planned_on
 
 STACK = """
 version: 1
@@ -31,31 +30,12 @@ links: {web-db: {from: web, to: "db:http"}}
 drillable: ["region:*", "link:*"]
 entry: "http://${addr:edge.http}"
 """
-EXPERIMENT = """
-version: 1
-kind: experiment
-name: e
-title: t
-hypothesis: h
-stack: s.yaml
-load: {profile: http, arrival: {rate: 20/s}, timeout: 2s, with: {path: /}}
-steady_state: {for: 5s, require: ["good >= 99%"]}
-recovered_when: "good >= 99% for 3s"
-observe: 10s
-blast_radius: {regions: 2, share: 100%}
-timeline:
-  - FAULT
-objectives: [recovery_time <= 5s]
-"""
 CUT = "{fault: partition, between: [{region: east}, {region: west}], via: namespace, for: 8s}"
 
 
 def planned(folder: Path, old: str = "", new: str = "", fault: str = CUT):
     assert old in STACK
-    (folder / "s.yaml").write_text(STACK.replace(old, new, 1) if old else STACK)
-    (folder / "e.yaml").write_text(EXPERIMENT.replace("FAULT", fault))
-    loaded = load_experiment(folder / "e.yaml", catalog=catalog(), env={})
-    return make_plan(loaded.value, catalog())
+    return planned_on(folder, STACK.replace(old, new, 1) if old else STACK, fault)
 
 
 def test_a_cut_between_regions_is_of_their_namespaces_and_the_links_between(tmp_path: Path) -> None:
@@ -87,13 +67,12 @@ def test_what_cannot_work_inside_a_namespace_is_said(tmp_path: Path, old: str, n
 
 def test_alerts_cannot_be_sent_from_inside_yet(tmp_path: Path) -> None:
     alerts = 'signals: {alerts: webhook}\nentry: "http'
-    (tmp_path / "s.yaml").write_text(
+    stack = (
         STACK.replace('entry: "http', alerts).replace("${addr:cache.tcp}", "${run:alerts}")
         .replace('entry: "http://${addr:web.http}"', "").replace(alerts.partition(":")[0] + ", ", "")
     )  # fmt: skip
-    (tmp_path / "e.yaml").write_text(EXPERIMENT.replace("FAULT", CUT))
     with pytest.raises(SpecError, match="from which alerts cannot be sent yet"):
-        load_experiment(tmp_path / "e.yaml", catalog=catalog(), env={})
+        planned_on(tmp_path, stack, CUT)
 
 
 def test_without_root_it_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
