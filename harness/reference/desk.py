@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -14,8 +15,9 @@ from harness.reference.channel import CallError, Refused, Wire
 from harness.reference.foreign import ALONE, UNPROVEN
 from harness.reference.journal import Config
 from harness.reference.mutants import COLD_STANDBY, STALE_CREDENTIALS
-from harness.reference.oracle import PINS, split
+from harness.reference.oracle import PINS
 from harness.reference.program import failure, log
+from harness.reference.providers import Provider
 from harness.reference.registry import Registry, problem
 from harness.reference.roles import Door
 from harness.reference.setup import Setup
@@ -216,9 +218,13 @@ class Desk:
     async def livez(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def _ask_journal(self, op: str, body: Wire) -> web.Response:
+    async def _ask_journal(
+        self, op: str, body: Wire, shown: Callable[[Wire], Any] = lambda found: found
+    ) -> web.Response:
+        """The journal's answer as it is `shown`, or a refusal."""
         try:
-            return web.json_response(await self.up.journal.call(op, body, _READ_S), headers=self.front.headers())
+            found = await self.up.journal.call(op, body, _READ_S)
+            return web.json_response(shown(found), headers=self.front.headers())
         except Refused as refusal:
             # 409 carries the later configuration to an edge that missed it
             status = 409 if refusal.code == "fenced" else 503
@@ -244,22 +250,30 @@ class Desk:
 
     async def billing(self, _request: web.Request) -> web.Response:
         """The log's bills against what providers charged this gateway for; 503 when one of them does not say."""
-        ledgers, blind, timeout = [], [], aiohttp.ClientTimeout(total=_READ_S)
-        for provider in self.up.pool.providers:
-            try:
-                url, headers = f"{provider.url}/v1/usage", {ACCOUNT: self.up.account}
-                async with self.up.session.get(url, headers=headers, timeout=timeout) as reply:
-                    ledgers.append((await reply.json())["charges"])
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError):
-                blind.append(provider.name)
-        if blind:
+        providers = self.up.pool.providers
+        told = await asyncio.gather(*(self._charged(provider) for provider in providers))
+        if blind := [provider.name for provider, ledger in zip(providers, told, strict=True) if ledger is None]:
             return failure(503, "blind", f"no account of charges from {', '.join(blind)}", self.front.headers())
+        ledgers = [ledger for ledger in told if ledger is not None]
+
+        def compared(found: Wire) -> Wire:
+            return reconcile((Bill(*row) for row in found["bills"]), ledgers, self.up.attempts)
+
+        return await self._ask_journal("bills", {}, compared)
+
+    async def _charged(self, provider: Provider) -> dict[str, list[int]] | None:
+        """What a provider charged us for; None when it does not say, as a foreign one cannot."""
+        if provider.foreign:
+            return None
+        url, timeout = f"{provider.url}/v1/usage", aiohttp.ClientTimeout(total=_READ_S)
         try:
-            found = await self.up.journal.call("bills", {}, _READ_S)
-        except (Refused, CallError) as exc:
-            return failure(503, "journal_unreachable", repr(exc), self.front.headers())
-        bills = [Bill(idem=idem, billed=billed, said=len(split(answer))) for idem, billed, answer in found["bills"]]
-        return web.json_response(reconcile(bills, ledgers, self.up.attempts), headers=self.front.headers())
+            async with self.up.session.get(
+                url, headers={ACCOUNT: self.up.account}, timeout=timeout, raise_for_status=True
+            ) as reply:
+                charges: dict[str, list[int]] = (await reply.json())["charges"]
+                return charges
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+            return None
 
     async def adopt(self, request: web.Request) -> web.Response:
         try:

@@ -19,6 +19,7 @@ from harness.reference.metrics import Metrics
 from harness.reference.mutants import ACK_BEFORE_FSYNC, MERGED_TAIL
 from harness.reference.program import failure, flags, log, metrics_page, mutants_of, run_program
 from harness.reference.replica import Replica
+from harness.reference.usage import bills_of
 
 if TYPE_CHECKING:
     from harness.reference.seal import Seals
@@ -95,15 +96,10 @@ class _Server:
         return {"region": self.replica.region, "seq": seq, "digest": digest, "epoch": config.epoch if config else 0}
 
     async def bills(self) -> Wire:
-        """Of each turn that counts its key, the tokens it is billed for, and its answer."""
+        """The bill of each outcome that counts."""
         self._confirm()
         until = self.replica.committed()
-        outcomes = await self.replica.read(lambda journal: journal.outcomes(until))
-        bills = []
-        for idem, text in outcomes:
-            body = json.loads(text)
-            bills.append([idem, body["usage"].get("completion_tokens", 0), body["answer"]])
-        return {"bills": bills}
+        return {"bills": await self.replica.read(lambda journal: bills_of(journal.outcomes(until)))}
 
     def keys(self) -> Wire:
         """The public keys of the regions that this log is of; none when nothing is signed."""

@@ -14,12 +14,11 @@ from email.utils import parsedate_to_datetime
 
 from harness.reference.mutants import IGNORES_RETRY_AFTER, NEVER_HALF_OPENS, RETRY_STORM
 
-__all__ = ["UNFUNDED_S", "Pool", "Provider", "advised_s"]
+__all__ = ["Pool", "Provider", "advised_s"]
 
 _FIRST_S, _LONGEST_S = 0.5, 4.0  # cooldown without advice: doubled with each failure in a row
 _ADVISED_MOST_S = 30.0
-UNFUNDED_S = 30.0
-"""Cooldown of a provider that says 402: its account is empty, and no request will fill it."""
+_UNFUNDED_S = 30.0  # a provider that says 402: its account is empty, and no request will fill it
 _TRIAL_S = 2.0  # a trial that has not been heard of for so long is over
 
 
@@ -44,10 +43,13 @@ class Provider:
         return {"name": self.name, "model": self.model, "state": state, "cool_s": max(0.0, self.cool_until - now)}
 
 
-def advised_s(headers: Mapping[str, str], now_unix: float) -> float | None:
-    """Seconds to wait by Retry-After-Ms, else by Retry-After, which holds seconds or an HTTP date; None without one that
-    makes sense. 30 s at most.
+def advised_s(status: int, headers: Mapping[str, str], now_unix: float) -> float | None:
+    """Seconds to wait by what a provider answered: by Retry-After-Ms, else by Retry-After, which holds seconds or an HTTP date.
+
+    None without one that makes sense. 30 s at most, and always for 402.
     """
+    if status == 402:
+        return _UNFUNDED_S
     for name, second in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         text = headers.get(name, "")
         try:

@@ -23,7 +23,7 @@ from harness.reference.foreign import ALONE, UNPROVEN, Words, question
 from harness.reference.metrics import Metrics
 from harness.reference.mutants import BILLS_EACH_ATTEMPT, EMPTY_IS_FINE, RETRY_STORM, SILENT_FALLBACK, ZOMBIES
 from harness.reference.oracle import PINS
-from harness.reference.providers import UNFUNDED_S, Pool, Provider, advised_s
+from harness.reference.providers import Pool, Provider, advised_s
 from harness.reference.registry import Registry
 from harness.reference.sse import read_events
 from harness.reference.usage import ACCOUNT, KEY
@@ -310,7 +310,7 @@ async def _ask_provider(turn: Running, up: Upstream, provider: Provider) -> tupl
         headers = ALONE if provider.foreign else {ACCOUNT: up.account, KEY: ask.idem}
         async with up.session.post(url, json=body, headers=headers, timeout=timeout) as reply:
             if reply.status != 200:
-                up.pool.failed(provider, UNFUNDED_S if reply.status == 402 else advised_s(reply.headers, time.time()))
+                up.pool.failed(provider, advised_s(reply.status, reply.headers, time.time()))
                 raise _TurnFailedError(502, "engine_failed", f"{provider.name} answered {reply.status}")
             turn.answer_sha = reply.headers.get("x-answer-sha")
             if provider.model is not None and SILENT_FALLBACK not in up.mutants:

@@ -6,23 +6,32 @@ its outcome in the log, so that a turn that counts is billed, and one that does 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["ACCOUNT", "KEY", "Bill", "Charges", "reconcile"]
+from harness.reference.oracle import split
+
+__all__ = ["ACCOUNT", "KEY", "Bill", "Charges", "bills_of", "reconcile"]
 
 ACCOUNT, KEY = "x-account", "x-request-key"
 """Headers of a request to a provider: who pays, and the idempotency key of the turn it is for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
-    """One turn in the log. In tokens."""
+class Bill(NamedTuple):
+    """One outcome in the log. In tokens."""
 
     idem: str
     billed: int
     said: int  # of the answer as it stands there
+
+
+def bills_of(outcomes: Iterable[tuple[str, str]]) -> list[Bill]:
+    """The bill of each outcome, of which key and body are given as they stand in the log."""
+    bodies = ((idem, json.loads(text)) for idem, text in outcomes)
+    return [Bill(idem, body["usage"].get("completion_tokens", 0), len(split(body["answer"]))) for idem, body in bodies]
 
 
 @dataclass(slots=True)
@@ -46,8 +55,11 @@ def reconcile(
 ) -> dict[str, int | float]:
     """The bills of a log, the charges of some providers, and the attempts for which these were asked, compared.
 
-    `overbilled` and `underbilled` are tokens billed beyond, and short of, the answers in the log; `unexplained` requests that a
-    provider charged and nobody here made; `vain` the share (0..1) of the charged tokens that are in no answer. All 0 for nothing.
+    `overbilled` and `underbilled` are tokens billed beyond, and short of, the answers in the log, where a key has one
+    answer however often it was billed; `unexplained` requests that a provider charged and nobody here made; `vain` the
+    share (0..1) of the charged tokens that are in no answer, at least: what another gateway was charged for is not known
+    here. All 0 for nothing. What was billed and charged by nobody is not judged: the cache answers so, and a region whose
+    ledger died with it.
     """
     requests: Counter[str] = Counter()
     charged: Counter[str] = Counter()
@@ -55,16 +67,19 @@ def reconcile(
         for key, (count, tokens) in ledger.items():
             requests[key] += count
             charged[key] += tokens
-    turns = {bill.idem: bill for bill in bills}
-    said = {key: turns[key].said if key in turns else 0 for key in charged}
+    billed: Counter[str] = Counter()
+    said: Counter[str] = Counter()
+    for bill in bills:
+        billed[bill.idem] += bill.billed
+        said[bill.idem] = bill.said
     total = charged.total()
     lost = sum(max(0, tokens - said[key]) for key, tokens in charged.items())
     return {
-        "turns": len(turns),
-        "billed": sum(bill.billed for bill in turns.values()),
+        "turns": len(said),
+        "billed": billed.total(),
         "charged": total,
-        "overbilled": sum(max(0, bill.billed - bill.said) for bill in turns.values()),
-        "underbilled": sum(max(0, bill.said - bill.billed) for bill in turns.values()),
+        "overbilled": (billed - said).total(),
+        "underbilled": (said - billed).total(),
         "unexplained": sum(max(0, count - attempts.get(key, 0)) for key, count in requests.items()),
         "vain": lost / total if total else 0.0,
     }

@@ -115,7 +115,8 @@ def test_mutants_of_the_pool_do_what_they_say() -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date_or_milliseconds(headers: dict[str, str], seconds: float | None) -> None:
-    assert advised_s(headers, 1000.0) == seconds
+    assert advised_s(429, headers, 1000.0) == seconds
+    assert advised_s(402, headers, 1000.0) == 30.0, "an empty account fills by no request"
 
 
 def test_the_less_urgent_are_refused_first() -> None:
