@@ -162,7 +162,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         asked="Replay that resumes exactly where it stopped",
-        has="idempotency keys; stored outcomes; streams resumed by token; each turn billed once, and every charge to a gateway one it asked for",
+        has="idempotency keys; stored outcomes; streams resumed by token; each turn billed once, and every"
+        " charge to a gateway one it asked for",
         experiments=("stream-cut", "provider-brownout", "lost-ack", "charged-twice"),
         proofs=("exactly-once", "session-order"),
     ),
